@@ -1,0 +1,3 @@
+"""pointsman: a streaming router for LLM requests on Apache Kafka."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What outside programs rely on: records, topics, error codes. Data and pure functions, no I/O."""

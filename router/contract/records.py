@@ -1,0 +1,433 @@
+"""The records of the contract as frozen dataclasses: what travels in each topic, field by field.
+
+JSON Schemas are generated from these definitions, and ``codec`` validates against them once, at the edge. Inside the
+product a record is trusted. Times are RFC 3339 in UTC or ``_ms`` since the epoch, money is integer nano-dollars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+Lane = Literal["interactive", "batch"]
+Cohort = Literal["holdout", "control", "pilot", "pinned", "direct", "shadow"]
+Reason = Literal["routed", "retry", "fallback", "hedge", "escalate", "shadow"]
+Status = Literal["ok", "error", "timeout", "rate_limited", "refused", "truncated"]
+FeedbackKind = Literal["thumbs", "rating", "survey", "review", "label", "retry", "abandon"]
+FeedbackSource = Literal["user", "reviewer", "judge", "system"]
+HealthState = Literal["up", "degraded", "down", "probing"]
+Action = Literal["pin", "ban", "drain", "freeze", "rollout", "holdout", "rollback"]
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NanoUsd = Annotated[int, Field(ge=0)]
+Sha = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+#: Longest ``deadline_ms`` a request may ask for, and what it gets without asking, by lane.
+MAX_DEADLINE_MS = 86_400_000
+DEFAULT_DEADLINE_MS = {"interactive": 60_000, "batch": 86_400_000}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterOptions:
+    """The optional ``router`` object of a request."""
+
+    tenant: Annotated[str, Field(min_length=1, max_length=128)] = "default"
+    session: Annotated[str, Field(max_length=256)] | None = None
+    deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] | None = None
+    max_cost_nano_usd: NanoUsd | None = None
+    priority: int = 0
+    metadata: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """``llm.requests``, ``llm.requests.batch``: one line of the OpenAI Batch input format, plus ``router``."""
+
+    custom_id: Annotated[str, Field(min_length=1, max_length=256)]
+    body: dict[str, Any]
+    method: Literal["POST"] = "POST"
+    url: Annotated[str, Field(pattern="^/")] = "/v1/chat/completions"
+    router: RouterOptions = field(default_factory=RouterOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorInfo:
+    """``code`` is stable, ``message`` is for a person."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of one request on one model, as a result tells it. ``cost_nano_usd`` null: open at the deadline, or no price."""
+
+    attempt: Count
+    model: str
+    endpoint: str | None
+    served_model: str | None
+    status: Status
+    reason: Reason
+    latency_ms: Count | None
+    cost_nano_usd: NanoUsd | None
+    price_version: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """The provider's answer."""
+
+    status_code: int
+    request_id: Sha
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRouter:
+    """``router`` of a result. What was never decided is null; ``model`` is the one that answered."""
+
+    tenant: str
+    pool: str | None
+    model: str | None
+    stratum: str | None
+    cohort: Cohort | None
+    propensity: Share | None
+    policy_version: str | None
+    cost_nano_usd: NanoUsd | None
+    cost_unknown: bool
+    latency_ms: Count
+    feedback_token: str | None
+    metadata: Any
+    attempts: list[Attempt]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """``llm.results``: the OpenAI Batch output line, plus ``router``. Exactly one per request."""
+
+    id: Sha
+    custom_id: str
+    response: Response | None
+    error: ErrorInfo | None
+    router: ResultRouter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a request's body lies."""
+
+    topic: str
+    partition: Count
+    offset: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model of the pool at the time of a decision; ``excluded`` says why it could not be chosen."""
+
+    model: str
+    excluded: str | None
+    p_ok: Share | None
+    expected_cost_nano_usd: NanoUsd | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """``llm.decisions``: one per attempt; attempt 0 is a refusal. Never any prompt text."""
+
+    request_id: Sha
+    attempt: Count
+    at: str
+    tenant: str
+    lane: Lane
+    origin: Origin
+    error: ErrorInfo | None = None
+    session: str | None = None
+    pool: str | None = None
+    stratum: str | None = None
+    features: dict[str, Any] | None = None
+    candidates: list[Candidate] | None = None
+    weights: dict[str, Share] | None = None
+    draw: Share | None = None
+    model: str | None = None
+    propensity: Share | None = None
+    cohort: Cohort | None = None
+    policy_version: str | None = None
+    snapshot_version: str | None = None
+    reason: Reason | None = None
+    deadline_at_ms: int | None = None
+    shadow_of: Count | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """``llm.work.<model>[.batch]``: what a worker needs to make one attempt. ``slip`` is opaque: echo it."""
+
+    request_id: Sha
+    attempt: Count
+    model: str
+    provider_model: str
+    url: str
+    body: dict[str, Any]
+    deadline_at_ms: int
+    reason: Reason
+    outcome_partition: Count
+    slip: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts as the provider reports them. ``cached`` and ``cache_write`` are part of ``prompt``, ``reasoning`` of ``completion``."""
+
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    cached_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    reasoning_tokens: Count = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeError:
+    """Free code, message for a person, and how long the provider asked us to wait."""
+
+    code: str
+    message: str = ""
+    retry_after_ms: Count | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """``llm.outcomes``: what a worker says of an attempt. ``body`` is the provider's answer when ok or truncated."""
+
+    request_id: Sha
+    attempt: Count
+    model: str
+    status: Status
+    slip: str
+    body: dict[str, Any] | None = None
+    usage: Usage | None = None
+    served_model: str | None = None
+    endpoint: str | None = None
+    latency_ms: Count | None = None
+    first_token_ms: Count | None = None
+    confidence: Share | None = None
+    error: OutcomeError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """``llm.feedback``: an opinion about a result, by token or, while the settled id is kept, by request id."""
+
+    kind: FeedbackKind
+    value: Share
+    source: FeedbackSource = "user"
+    feedback_token: str | None = None
+    request_id: Sha | None = None
+    weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
+    comment: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """``llm.rewards``: one per accepted feedback of a pool request."""
+
+    request_id: Sha
+    pool: str
+    stratum: str
+    first_model: str
+    model: str
+    answered_by_attempt: Count
+    cohort: Cohort
+    propensity: Share
+    policy_version: str
+    kind: FeedbackKind
+    source: FeedbackSource
+    reward: Share
+    weight: float
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """``llm.weights``: per stratum the probability of each model. ``evidence``: observations behind each."""
+
+    pool: str
+    stratum: str
+    weights: dict[str, Share]
+    policy_version: str
+    evidence: dict[str, float]
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Milliseconds; null where nothing was measured."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackCount:
+    """Of one kind in one window: accepted, their mean value, and repeats that did not count."""
+
+    n: Count
+    mean: Share | None
+    repeats: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricWindow:
+    """``llm.metrics``: exact counts and sums of one tumbling window and one set of dimensions."""
+
+    window_start: str
+    window_s: Annotated[int, Field(ge=1)]
+    final: bool
+    tenant: str
+    pool: str
+    model: str
+    stratum: str
+    cohort: str
+    lane: str
+    requests: Count
+    ok: Count
+    errors: dict[str, Count]
+    attempts: Count
+    retries: Count
+    fallbacks: Count
+    hedges: Count
+    escalations: Count
+    shadows: Count
+    prompt_tokens: Count
+    completion_tokens: Count
+    cached_tokens: Count
+    cost_nano_usd: NanoUsd
+    baseline_cost_nano_usd: NanoUsd
+    cost_unknown: Count
+    latency_ms: Latency
+    feedback: dict[str, FeedbackCount]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """``llm.dead-letter``: a record that could not be used, whole up to 1 MiB, and why. May hold prompt text."""
+
+    reason: ErrorInfo
+    stage: str
+    topic: str
+    partition: Count
+    offset: Count
+    at: str
+    key_base64: str | None
+    value_base64: str | None
+    value_bytes: Count
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewItem:
+    """``llm.reviews``: an answer that a person shall look at, blind to model and cohort."""
+
+    request_id: Sha
+    pool: str
+    stratum: str
+    model_hidden: str
+    inclusion_probability: Share
+    due_at: str
+    prompt: Any = None
+    answer: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A difference and its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What an alert compares with, and on how many observations."""
+
+    kind: str
+    n: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What is at stake both ways."""
+
+    at_risk_nano_usd_per_day: NanoUsd
+    saving_nano_usd_per_day: NanoUsd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertAction:
+    """What was done or is proposed, the command that does it and the one that undoes it."""
+
+    taken: str | None = None
+    proposed: str | None = None
+    command: str | None = None
+    undo: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """``llm.alerts``: evidence that something is wrong, in its slice."""
+
+    id: str
+    state: Literal["open", "acknowledged", "closed"]
+    severity: Literal["page", "watch"]
+    pool: str | None
+    stratum: str | None
+    signal: str
+    model: str | None
+    effect: Effect | None
+    reference: Reference | None
+    since: str
+    evidence: dict[str, Any]
+    traffic_share: Share | None
+    money: Money | None
+    action: AlertAction
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """``llm.health``: the state of one model, why, and until when."""
+
+    model: str
+    state: HealthState
+    reason: str
+    error_rate: Share | None
+    p95_ms: float | None
+    queue_wait_ms: float | None
+    endpoints: dict[str, Any]
+    until: str | None
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """``llm.control``: one standing order. ``scope``: ``model:X``, ``pool:X``, ``stratum:POOL/CLASS/BAND``, ``tenant:X`` or ``all``."""
+
+    scope: Annotated[
+        str,
+        Field(
+            pattern=r"^(all|(model|pool|tenant):[a-z0-9][a-z0-9_-]{0,63}|stratum:[a-z0-9][a-z0-9_-]{0,63}/[^/]+(/[^/]+)?)$"
+        ),
+    ]
+    action: Action
+    args: dict[str, Any] = field(default_factory=dict)
+    active: bool
+    by: Annotated[str, Field(min_length=1, max_length=256)]
+    reason: Annotated[str, Field(min_length=1, max_length=2048)]
+    at: str
+    expires_at: str | None = None

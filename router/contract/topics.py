@@ -1,0 +1,121 @@
+"""All topics in one registry: name, key, value type, cleanup policy, largest record, who writes, who reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from router.contract.ids import NAME
+from router.contract.records import (
+    Alert,
+    Control,
+    DeadLetter,
+    Decision,
+    Feedback,
+    Health,
+    MetricWindow,
+    Outcome,
+    Request,
+    Result,
+    ReviewItem,
+    Reward,
+    Weights,
+    Work,
+)
+
+MIB = 1024 * 1024
+DAY_MS = 86_400_000
+
+#: A request may be this large: 1 MiB less 64 KiB for what a work record adds to it.
+MAX_REQUEST_BYTES = MIB - 64 * 1024
+MAX_ANSWER_BYTES = 2 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic. ``name`` is without the prefix; ``record`` is ``None`` for internal topics."""
+
+    name: str
+    key: str
+    record: type | None
+    writes: str
+    reads: str
+    cleanup: Literal["delete", "compact"] = "delete"
+    max_bytes: int = MIB
+    #: The broker stamps records when they arrive: a producer's clock decides nothing.
+    append_time: bool = True
+    retention_ms: int = 7 * DAY_MS
+
+    @property
+    def public(self) -> bool:
+        return self.record is not None
+
+
+#: Work topics exist once per model: ``work.<model>`` and ``work.<model>.batch``.
+WORK = Topic("work.{model}", "request id", Work, "route", "workers", max_bytes=3 * MIB, retention_ms=2 * DAY_MS)
+
+TOPICS = (
+    Topic("requests", "any; tenant or session advised", Request, "users", "route", retention_ms=3 * DAY_MS),
+    Topic("requests.batch", "any; tenant or session advised", Request, "users", "route", retention_ms=3 * DAY_MS),
+    Topic("outcomes", "request id", Outcome, "workers", "settle", max_bytes=4 * MIB, retention_ms=2 * DAY_MS),
+    Topic("results", "the request's key", Result, "settle", "users, feedback, account", max_bytes=4 * MIB),
+    Topic("decisions", "request id", Decision, "route", "settle, audit"),
+    Topic("feedback", "any", Feedback, "users", "feedback"),
+    Topic("rewards", "pool/stratum", Reward, "feedback", "learn, watch"),
+    Topic("metrics", "tenant/pool/model/stratum/cohort/lane", MetricWindow, "account", "web, users"),
+    Topic("reviews", "request id", ReviewItem, "watch", "reviewers"),
+    Topic("alerts", "pool/stratum/signal", Alert, "watch", "web, users"),
+    Topic("weights", "pool/stratum", Weights, "learn", "every router", cleanup="compact"),
+    Topic("health", "model", Health, "watch", "every router", cleanup="compact"),
+    Topic("control", "scope/action", Control, "people", "every router and worker, watch", cleanup="compact"),
+    Topic("dead-letter", "the original key", DeadLetter, "every stage", "people", max_bytes=4 * MIB),
+    Topic("redispatch", "request id", None, "settle", "route"),
+    Topic("redispatch.batch", "request id", None, "settle", "route"),
+    Topic("usage", "request id", None, "settle", "account, watch"),
+    Topic("feedback.verified", "request id", None, "feedback", "feedback"),
+    Topic("feedback.counted", "request id", None, "feedback", "account"),
+    Topic("counts", "dimensions", None, "account", "account"),
+    Topic("health.counts", "model", None, "watch", "watch"),
+    Topic("load", "stage/partition", None, "settle, feedback", "route, web", cleanup="compact"),
+    Topic("snapshots", "snapshot version", None, "route", "replay", cleanup="compact"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Topic names under one prefix.
+
+    >>> Names("llm").of("results")
+    'llm.results'
+    >>> Names("llm").work("small", "batch")
+    'llm.work.small.batch'
+    """
+
+    prefix: str = "llm"
+
+    def of(self, name: str) -> str:
+        """The full name of a topic of the registry; ``KeyError`` for one that is not in it."""
+        if name not in _NAMES:
+            raise KeyError(name)
+        return f"{self.prefix}.{name}"
+
+    def work(self, model: str, lane: str = "interactive") -> str:
+        """The work topic of a model in a lane."""
+        return f"{self.prefix}.work.{model}" + (".batch" if lane == "batch" else "")
+
+    def group(self, stage: str) -> str:
+        """The consumer group of a stage, also its Faust app id."""
+        return f"{self.prefix}-{stage}"
+
+    def all(self, models: Iterator[str] | list[str] | tuple[str, ...]) -> dict[str, Topic]:
+        """Every topic of an installation that serves ``models``, by full name."""
+        found = {self.of(topic.name): topic for topic in TOPICS}
+        for model in models:
+            if not NAME.fullmatch(model):
+                raise ValueError(f"model name {model!r}: only [a-z0-9][a-z0-9_-]{{0,63}}")
+            found |= {self.work(model, lane): WORK for lane in ("interactive", "batch")}
+        return found
+
+
+_NAMES = frozenset(topic.name for topic in TOPICS)
