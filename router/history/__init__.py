@@ -1,0 +1,1 @@
+"""Reading the past: explain, replay, audit."""

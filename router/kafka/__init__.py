@@ -1,0 +1,1 @@
+"""Bytes in and out of Kafka: knows nothing of LLMs."""

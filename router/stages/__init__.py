@@ -1,0 +1,1 @@
+"""Each stage one file: decode -> core -> encode."""

@@ -1,0 +1,1 @@
+"""Calls to providers: workers, endpoints, the simulated provider."""
