@@ -1,1 +1,108 @@
-"""The command line: one command a file, no logic."""
+"""The command line: one command a file, no logic.
+
+A command's file is imported when the command is called, so ``--help`` and ``status`` do not wait for Kafka clients.
+Whatever goes wrong reaches the user as one line: exit code 2 for wrong usage or configuration, 1 for work that failed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from router import __version__
+from router.contract.errors import ConfigError, PointsmanError
+
+#: Command -> file in this folder, in the order of the help page. Each file has a click command of that name.
+COMMANDS = {
+    "up": "up",
+    "run": "run",
+    "worker": "run",
+    "sim": "sim",
+    "submit": "submit",
+    "feedback": "feedback",
+    "status": "status",
+    "pin": "control",
+    "ban": "control",
+    "drain": "control",
+    "release": "control",
+    "explain": "explain",
+    "replay": "explain",
+    "audit": "audit",
+    "topics": "topics",
+    "config": "config",
+    "bench": "bench",
+    "demo": "demo",
+}
+
+
+class Commands(click.Group):
+    """Finds commands by name and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"router.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="pointsman")
+def cli() -> None:
+    """A streaming router for LLM requests on Apache Kafka.
+
+    Start with `pointsman demo`, or `pointsman up` and `pointsman submit FILE`.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command; returns 0 done, 1 the work failed, 2 wrong usage or configuration."""
+    try:
+        code = cli.main(args=arguments, prog_name="pointsman", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        return 2
+    except click.ClickException as error:
+        return _fail(_usage(error), 2)
+    except click.exceptions.Exit as leaving:
+        return int(leaving.exit_code)
+    except ConfigError as error:
+        return _fail(str(error), 2)
+    except PointsmanError as error:
+        return _fail(str(error), 1)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last place before the user
+        if os.environ.get("POINTSMAN_DEBUG"):
+            traceback.print_exc()
+        return _fail(f"{type(error).__name__}: {error} (POINTSMAN_DEBUG=1 shows where)", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.ClickException) -> str:
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "pointsman"
+    message = error.format_message().replace("\n", " ").rstrip(".")
+    return f"{message} (see {command} --help)"
+
+
+def _fail(message: str, code: int) -> int:
+    for line in message.splitlines() or ["failed"]:
+        click.echo(f"pointsman: {line}", err=True)
+    return code
+
+
