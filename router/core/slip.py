@@ -1,0 +1,119 @@
+"""The slip: what settle must know of an attempt, signed, carried by the work and echoed by the worker.
+
+A slip alone is enough to settle a request, so an outcome may come before its decision and settle never looks back at
+the request. Its text is opaque to workers. The payload is a JSON array; its first item is the format's number, so a
+later release still reads slips that are on their way.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
+
+import orjson
+
+from router.contract.errors import PointsmanError, RejectCode
+from router.contract.records import Cohort, Lane, Origin, Reason
+from router.core.keyring import Keyring, SealError
+
+__all__ = ["Keyring", "Slip", "SlipError", "sign", "verify"]
+
+_FORMAT = 1
+
+
+class SlipError(PointsmanError):
+    """Not a slip of this installation."""
+
+    code = RejectCode.WRONG_SLIP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slip:
+    """One attempt and the request it belongs to.
+
+    ``attempt`` 0 is a refusal: no model, no reason. ``stratum``, ``cohort``, ``propensity``, ``policy_version`` and
+    ``first_model`` are those of the request's first decision. ``key`` is the request record's key; ``at_ms`` its
+    timestamp. ``pool`` and ``baseline`` are ``None`` where the request names a model directly.
+    """
+
+    request_id: str
+    attempt: int
+    model: str | None
+    reason: Reason | None
+    origin: Origin
+    at_ms: int
+    deadline_at_ms: int
+    key: bytes | None
+    tenant: str
+    custom_id: str
+    metadata: Any
+    lane: Lane
+    pool: str | None = None
+    stratum: str | None = None
+    cohort: Cohort | None = None
+    propensity: float | None = None
+    policy_version: str | None = None
+    first_model: str | None = None
+    baseline: str | None = None
+
+
+_NAMES = tuple(field.name for field in fields(Slip))
+_VALUES = attrgetter(*_NAMES)
+_ORIGIN, _KEY = _NAMES.index("origin"), _NAMES.index("key")
+
+
+def sign(slip: Slip, keyring: Keyring) -> str:
+    """The slip as opaque text, 350 characters for short names without metadata. Takes 5 us."""
+    return keyring.slips.seal(dump(to_list(slip)))
+
+
+def verify(text: str, keyring: Keyring) -> Slip:
+    """The slip that ``sign`` made into this text. Takes 7 us.
+
+    Raises:
+        SlipError: Anything else, whatever it holds.
+    """
+    try:
+        payload = keyring.slips.unseal(text)
+    except SealError as error:
+        raise SlipError(f"slip: {error}") from error
+    return from_list(load(payload))  # genuine from here on, at most of another release
+
+
+def to_list(slip: Slip) -> list[Any]:
+    """A slip as JSON values: rows of settle's table hold it like this."""
+    origin, key = slip.origin, slip.key
+    values = [_FORMAT, *_VALUES(slip)]
+    values[_ORIGIN + 1] = [origin.topic, origin.partition, origin.offset]
+    values[_KEY + 1] = None if key is None else key.decode("latin-1")
+    return values
+
+
+def from_list(values: Any) -> Slip:
+    """The inverse of ``to_list``; ``SlipError`` for another release's format."""
+    if values[0] != _FORMAT or len(values) != len(_NAMES) + 1:
+        raise SlipError("slip: the format of another release")
+    found = dict(zip(_NAMES, values[1:], strict=True))
+    topic, partition, offset = found["origin"]
+    found["origin"] = Origin(topic=topic, partition=partition, offset=offset)
+    if found["key"] is not None:
+        found["key"] = found["key"].encode("latin-1")
+    return Slip(**found)
+
+
+def dump(value: Any) -> bytes:
+    """JSON bytes of any JSON value, also of those orjson refuses: lone surrogates, long integers, deep nesting."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def load(text: bytes) -> Any:
+    """The inverse of ``dump``."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
