@@ -57,9 +57,16 @@ class BadRecord(PointsmanError):
 
 
 class ConfigError(PointsmanError):
-    """Wrong usage or configuration; the message names the option, key or file. Exit code 2 on the command line."""
+    """Wrong usage or configuration; the message names the option, key or file. Exit code 2 on the command line.
+
+    ``problems`` has one line for each thing that is wrong; the message is all of them.
+    """
 
     code = "config_error"
+
+    def __init__(self, message: str, *, problems: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.problems = problems or [message]
 
 
 class Unavailable(PointsmanError):

@@ -1,0 +1,205 @@
+"""What one key alone cannot tell: contradictions between keys, and things worth a warning."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig, TenantConfig
+from router.config.problems import Problem, did_you_mean
+from router.contract.ids import DEFAULT_POOL
+
+GENERAL = "general"
+_LOOPBACK = ("127.", "::1", "localhost")
+
+#: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
+NOT_YET_POOL = {
+    "budget_usd_per_request": None,
+    "auto_rollback": False,
+    "shadow_percent": 0,
+    "reviews_per_day": 0,
+    "judge": None,
+    "cascade": False,
+}
+NOT_YET_TENANT = {
+    "budget_usd_per_day": None,
+    "requests_per_minute": None,
+    "tokens_per_minute": None,
+    "weight": 1.0,
+}
+
+
+def contradictions(config: Config) -> Iterator[Problem]:
+    """``(dotted key, message)`` of everything that makes the configuration unusable."""
+    for name, model in config.models.items():
+        yield from _model(f"models.{name}", model)
+    for name, pool in config.pools.items():
+        if name in config.models:
+            yield f"pools.{name}", "is also the name of a model; a request could not tell them apart"
+        yield from _pool(f"pools.{name}", pool, config)
+    for name, tenant in config.tenants.items():
+        yield from _known(f"tenants.{name}.pools", tenant.pools, "pool", config.pools)
+    yield from _classify(config)
+    yield from _kafka(config)
+    if config.security.secret_env and config.security.secret_file:
+        yield "security.secret_file", "give secret_env or secret_file, not both"
+
+
+def check(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
+    """Warnings about a configuration that works: what is missing around it, and what it asks for in vain.
+
+    ``config check`` prints them; contradictions never get this far, ``load`` refuses them.
+    """
+    environ = os.environ if environ is None else environ
+    return [f"{key}: {message}" for key, message in _warnings(config, environ)]
+
+
+def _model(key: str, model: ModelConfig) -> Iterator[Problem]:
+    parts = (model.input_usd_per_mtok, model.output_usd_per_mtok)
+    extra = (model.cached_input_usd_per_mtok, model.cache_write_usd_per_mtok)
+    if model.unpriced and any(part is not None for part in parts + extra):
+        yield f"{key}.unpriced", "is true, but a price is given"
+    if not model.unpriced:
+        for name, part in zip(("input_usd_per_mtok", "output_usd_per_mtok"), parts, strict=True):
+            if part is None:
+                yield f"{key}.{name}", "is missing; give the price, or unpriced = true if nobody knows it"
+    if model.listed_endpoints and (model.base_url or model.api_key_env):
+        yield f"{key}.endpoints", "give endpoints, or base_url and api_key_env for a single one, not both"
+    if model.provider == "external" and (model.listed_endpoints or model.base_url or model.api_key_env):
+        yield f"{key}.provider", "nobody here serves an external model; leave its endpoints out"
+    yield from _unique(f"{key}.endpoints", [endpoint.name for endpoint in model.listed_endpoints])
+    if model.max_output_tokens > model.context_window:
+        yield (
+            f"{key}.max_output_tokens",
+            f"{model.max_output_tokens} is more than context_window {model.context_window}",
+        )
+
+
+def _pool(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
+    yield from _known(f"{key}.models", pool.models, "model", config.models)
+    yield from _unique(f"{key}.models", pool.models)
+    yield from _known(f"{key}.baseline", [pool.baseline], "model", config.models)
+    if pool.baseline in config.models and pool.baseline not in pool.models:
+        yield f"{key}.baseline", f'model "{pool.baseline}" is not in this pool\'s models'
+    if pool.judge is not None:
+        yield from _known(f"{key}.judge", [pool.judge], "model", config.models)
+    if pool.policy == "squarecb":
+        yield f"{key}.policy", '"squarecb" is not there yet; use "thompson", "fixed" or "observe"'
+    if pool.objective == "budget":
+        yield f"{key}.objective", '"budget" is not there yet; use "quality_floor"'
+    yield from _weights(key, pool)
+
+
+def _weights(key: str, pool: PoolConfig) -> Iterator[Problem]:
+    if pool.policy != "fixed":
+        if pool.weights:
+            yield f"{key}.weights", f'only policy "fixed" follows weights, and policy is "{pool.policy}"'
+        return
+    if not pool.weights:
+        yield f"{key}.weights", 'is missing; policy "fixed" needs the share of each model'
+        return
+    for name in pool.weights:
+        yield from _known(f"{key}.weights.{name}", [name], "model", pool.models, "this pool's models")
+    total = math.fsum(pool.weights.values())
+    if abs(total - 1) > 1e-6:
+        yield f"{key}.weights", f"sum to {total:.6g}, not 1"
+
+
+def _classify(config: Config) -> Iterator[Problem]:
+    rules, bands = config.classify.rules, config.classify.bands
+    yield from _unique("classify.bands", [band.name for band in bands])
+    limits = [band.max_tokens for band in bands]
+    if limits[-1] is not None:
+        yield "classify.bands", "the last band must have no max_tokens, so that every prompt has a band"
+    before = [limit for limit in limits[:-1] if limit is not None]
+    if len(before) < len(limits) - 1 or any(low >= high for low, high in pairwise(before)):
+        yield "classify.bands", "each band but the last needs max_tokens, ascending"
+    classes = {rule.name for rule in rules} | {GENERAL}
+    if len(classes) * len(bands) > MAX_STRATA:
+        yield "classify", f"{len(classes)} classes x {len(bands)} bands are more than {MAX_STRATA} strata"
+
+
+def _kafka(config: Config) -> Iterator[Problem]:
+    kafka = config.kafka
+    sasl = kafka.security_protocol.startswith("SASL")
+    given = {
+        "sasl_username": kafka.sasl_username,
+        "sasl_password_env": kafka.sasl_password_env,
+        "sasl_password_file": kafka.sasl_password_file,
+    }
+    if kafka.sasl_password_env and kafka.sasl_password_file:
+        yield "kafka.sasl_password_file", "give sasl_password_env or sasl_password_file, not both"
+    if sasl and not kafka.sasl_username:
+        yield "kafka.sasl_username", f"is missing; security_protocol {kafka.security_protocol} needs it"
+    if sasl and not (kafka.sasl_password_env or kafka.sasl_password_file):
+        yield "kafka.sasl_password_env", f"is missing; security_protocol {kafka.security_protocol} needs it"
+    for name, value in given.items():
+        if value and not sasl:
+            yield f"kafka.{name}", f"has no effect with security_protocol {kafka.security_protocol}"
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        if getattr(kafka, name) and not kafka.security_protocol.endswith("SSL"):
+            yield f"kafka.{name}", f"has no effect with security_protocol {kafka.security_protocol}"
+    if kafka.ssl_keyfile and not kafka.ssl_certfile:
+        yield "kafka.ssl_certfile", "is missing; ssl_keyfile belongs to it"
+
+
+def _known(
+    key: str, names: Sequence[str], kind: str, among: Mapping[str, object] | Sequence[str], where: str = ""
+) -> Iterator[Problem]:
+    for name in names:
+        if name not in among:
+            yield key, f'{kind} "{name}" is not in {where or kind + "s"}{did_you_mean(name, among)}'
+
+
+def _unique(key: str, names: Sequence[str]) -> Iterator[Problem]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield key, f'"{name}" is listed twice'
+
+
+def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
+    if DEFAULT_POOL not in config.pools:
+        yield "pools", f'there is no pool "{DEFAULT_POOL}": a request that names no model will be refused'
+    if not config.web.keys_env and not config.web.host.startswith(_LOOPBACK):
+        yield "web.host", f'"{config.web.host}" is not loopback and keys_env is not set: only loopback will be served'
+    yield from ((key, f"variable {name} is not set") for key, name in _variables(config) if not environ.get(name))
+    yield from ((key, f"no file {path}") for key, path in _files(config) if not path.is_file())
+    for name in (name for name, model in config.models.items() if model.unpriced):
+        yield f"models.{name}.unpriced", "the cost of its answers will be unknown"
+    for name, pool in config.pools.items():
+        yield from _in_vain(f"pools.{name}", pool, NOT_YET_POOL)
+    for name, tenant in config.tenants.items():
+        yield from _in_vain(f"tenants.{name}", tenant, NOT_YET_TENANT)
+
+
+def _in_vain(key: str, table: PoolConfig | TenantConfig, not_yet: Mapping[str, object]) -> Iterator[Problem]:
+    for name, nothing in not_yet.items():
+        if getattr(table, name) != nothing:
+            yield f"{key}.{name}", "not there yet: has no effect in this release"
+
+
+def _variables(config: Config) -> Iterator[tuple[str, str]]:
+    for name, model in config.models.items():
+        for endpoint in model.endpoints:
+            if endpoint.api_key_env:
+                yield f"models.{name}.api_key_env", endpoint.api_key_env
+    named = {
+        "kafka.sasl_password_env": config.kafka.sasl_password_env,
+        "security.secret_env": config.security.secret_env,
+        "web.keys_env": config.web.keys_env,
+    }
+    yield from ((key, variable) for key, variable in named.items() if variable)
+
+
+def _files(config: Config) -> Iterator[tuple[str, Path]]:
+    kafka = config.kafka
+    named = {
+        "kafka.sasl_password_file": kafka.sasl_password_file,
+        "kafka.ssl_cafile": kafka.ssl_cafile,
+        "kafka.ssl_certfile": kafka.ssl_certfile,
+        "kafka.ssl_keyfile": kafka.ssl_keyfile,
+        "security.secret_file": config.security.secret_file,
+    }
+    yield from ((key, path) for key, path in named.items() if path)

@@ -1,0 +1,406 @@
+"""The settings as one tree of frozen values: each key with its type, range, default and meaning.
+
+The docstring below a key is its entry in ``docs/config.md``. What needs more than one key to be judged is in
+``checks``; where a value came from is in ``load``.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from router.config.prices import ModelPrice, nano_usd, nano_usd_per_token
+from router.contract.ids import NAME
+
+#: Where ``pointsman sim`` listens unless told otherwise; models of provider ``sim`` without ``base_url`` go there.
+SIM_BASE_URL = "http://127.0.0.1:8089/v1"
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+OPENAI_KEY_ENV = "OPENAI_API_KEY"
+
+#: Strata of a pool are class x band; more would starve each of evidence.
+MAX_STRATA = 64
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic collects ValueError
+    return value
+
+
+def _url(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    host = rest.split("/", 1)[0]
+    if scheme not in {"http", "https"} or not host or any(ch.isspace() for ch in value):
+        raise ValueError("must be an http:// or https:// address")
+    if "@" in host:
+        raise ValueError("must not hold a user name or password; name a variable in api_key_env")
+    return value.rstrip("/")
+
+
+def _usd_per_mtok(value: Decimal) -> Decimal:
+    nano_usd_per_token(value)
+    return value
+
+
+def _usd(value: Decimal) -> Decimal:
+    nano_usd(value)
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Positive = Annotated[Whole, Field(ge=1, le=2**53)]
+Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1, allow_inf_nan=False)]
+Percent = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=100, allow_inf_nan=False)]
+Port = Annotated[Whole, Field(ge=0, le=65_535)]
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Url = Annotated[str, AfterValidator(_url)]
+UsdPerMtok = Annotated[Decimal, BeforeValidator(_no_bool), AfterValidator(_usd_per_mtok)]
+Usd = Annotated[Decimal, BeforeValidator(_no_bool), AfterValidator(_usd)]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+class KafkaConfig(Section):
+    """The cluster, and what this installation calls its topics."""
+
+    broker: Annotated[str, Field(min_length=1)] | None = None
+    """``HOST:PORT``, several with commas. Without one ``up`` starts an embedded broker."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "llm"
+    """First part of every topic, group and transaction name."""
+    partitions: Annotated[Whole, Field(ge=1, le=1000)] = 4
+    """Of every topic, fixed for good: what must meet is keyed alike."""
+    replication_factor: Annotated[Whole, Field(ge=1, le=32)] = 1
+    """Of topics that ``topics create`` makes."""
+    data_dir: Path = Path("pointsman-data")
+    """Tables, the embedded broker's log, the secret that ``up`` makes. Relative to the working directory."""
+    session_timeout_s: Annotated[Seconds, Field(ge=1, le=300)] = 6.0
+    """After this long a dead process's partitions go to another."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """As in Kafka's own clients."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """Used with ``SASL_*`` only."""
+    sasl_username: str | None = None
+    """Used with ``SASL_*`` only."""
+    sasl_password_env: EnvName | None = None
+    """Variable that holds the password."""
+    sasl_password_file: Path | None = None
+    """File that holds the password, instead of ``sasl_password_env``."""
+    ssl_cafile: Path | None = None
+    """PEM file of the authorities to trust; without it those of the system."""
+    ssl_certfile: Path | None = None
+    """PEM file of the client's own certificate."""
+    ssl_keyfile: Path | None = None
+    """PEM file of its key."""
+
+
+class WebConfig(Section):
+    """The HTTP interface."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to bind. Anything but loopback needs ``keys_env``."""
+    port: Port = 8080
+    """Of the web stage; 0 takes a free one."""
+    keys_env: EnvName | None = None
+    """Variable with JSON ``[{"sha256", "tenant", "role"}]``: the bearer keys. Without it only loopback is served."""
+
+
+class AccountConfig(Section):
+    """Metric windows."""
+
+    window_s: Annotated[Whole, Field(ge=1, le=86_400)] = 60
+    """Length of the tumbling windows."""
+    grace_s: Annotated[Seconds, Field(le=3600)] = 10
+    """From a window's end to its ``final``."""
+    max_rows: Annotated[Whole, Field(ge=1, le=100_000)] = 2000
+    """Rows a window and partition; further dimensions count under tenant, then stratum ``other``."""
+
+
+class FeedbackConfig(Section):
+    """Opinions about results."""
+
+    ttl_s: Annotated[Whole, Field(ge=1, le=365 * 86_400)] = 30 * 86_400
+    """How long a feedback token is accepted."""
+
+
+class SecurityConfig(Section):
+    """The secret that signs slips and feedback tokens: at least 32 bytes, any text.
+
+    Several lines rotate: the first signs, all verify.
+    """
+
+    secret_env: EnvName | None = None
+    """Variable that holds the secret."""
+    secret_file: Path | None = None
+    """File that holds the secret, instead of ``secret_env``. Without either ``up`` makes one in the data folder."""
+
+
+class Endpoint(Section):
+    """One address that serves a model."""
+
+    name: Label
+    """As results and health show it."""
+    base_url: Url
+    """Up to and including ``/v1``."""
+    api_key_env: EnvName | None = None
+    """Variable that holds the key."""
+    requests_per_minute: Positive | None = None
+    """The provider's limit."""
+    tokens_per_minute: Positive | None = None
+    """The provider's limit."""
+
+
+class ModelConfig(Section):
+    """What a request can be routed to. A price is required, or ``unpriced = true``."""
+
+    provider: Literal["openai", "litellm", "sim", "external"] = "openai"
+    """``openai``: any compatible server; ``sim``: ``pointsman sim``; ``external``: nobody here serves it."""
+    provider_model: Annotated[str, Field(max_length=256)] = ""
+    """What the provider calls it; the model's own name if absent."""
+    context_window: Positive = 128_000
+    """Tokens of prompt and answer together."""
+    max_output_tokens: Positive = 16_384
+    """Longest answer."""
+    capabilities: frozenset[Label] = frozenset()
+    """Of ``tools``, ``images``, ``json_schema``, ``logprobs``: a request that uses another goes elsewhere."""
+    concurrency: Annotated[Whole, Field(ge=1, le=10_000)] = 32
+    """Calls in hand at once, per worker process."""
+    timeout_s: Annotated[Seconds, Field(le=86_400)] = 60
+    """Longest call; a nearer deadline cuts it."""
+    input_usd_per_mtok: UsdPerMtok | None = None
+    """Price of a million prompt tokens; a multiple of 0.001."""
+    output_usd_per_mtok: UsdPerMtok | None = None
+    """Price of a million completion tokens; a multiple of 0.001."""
+    cached_input_usd_per_mtok: UsdPerMtok | None = None
+    """Price of prompt tokens read from the provider's cache; the input price if absent."""
+    cache_write_usd_per_mtok: UsdPerMtok | None = None
+    """Price of prompt tokens written to the provider's cache; the input price if absent."""
+    price_version: Annotated[str, Field(max_length=64)] | None = None
+    """Goes with every cost that this price made."""
+    unpriced: bool = False
+    """Serve it although nobody knows its price: ``cost_unknown`` is true then, never a cost of 0."""
+    listed_endpoints: tuple[Endpoint, ...] = Field(default=(), alias="endpoints")
+    """Tables with ``name``, ``base_url``, ``api_key_env``, ``requests_per_minute``, ``tokens_per_minute``."""
+    base_url: Url | None = None
+    """Instead of ``endpoints``: the only one, called ``default``."""
+    api_key_env: EnvName | None = None
+    """Goes with ``base_url``: variable that holds the key."""
+
+    @cached_property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where the model is served; empty for ``external`` and for ``litellm`` without an address."""
+        if self.listed_endpoints:
+            return self.listed_endpoints
+        base_url, api_key_env = self.base_url, self.api_key_env
+        if base_url is None and self.provider == "openai":
+            base_url, api_key_env = OPENAI_BASE_URL, api_key_env or OPENAI_KEY_ENV
+        elif base_url is None and self.provider == "sim":
+            base_url = SIM_BASE_URL
+        if base_url is None:
+            return ()
+        return (Endpoint(name="default", base_url=base_url, api_key_env=api_key_env),)
+
+    @cached_property
+    def price(self) -> ModelPrice:
+        """The price in whole nano-dollars a token; ``unpriced`` where input or output price is missing."""
+        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
+            return ModelPrice(
+                input_nano_usd_per_token=0,
+                output_nano_usd_per_token=0,
+                price_version=self.price_version,
+                unpriced=True,
+            )
+        cached, written = self.cached_input_usd_per_mtok, self.cache_write_usd_per_mtok
+        return ModelPrice(
+            input_nano_usd_per_token=nano_usd_per_token(self.input_usd_per_mtok),
+            output_nano_usd_per_token=nano_usd_per_token(self.output_usd_per_mtok),
+            cached_input_nano_usd_per_token=None if cached is None else nano_usd_per_token(cached),
+            cache_write_nano_usd_per_token=None if written is None else nano_usd_per_token(written),
+            price_version=self.price_version,
+        )
+
+
+class PoolConfig(Section):
+    """Models that may answer for each other, and how one of them is chosen."""
+
+    models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """From cheap to dear: the order in which a failed attempt falls back."""
+    baseline: Name
+    """The most capable model; the last one listed if absent."""
+    policy: Literal["thompson", "squarecb", "fixed", "observe"] = "thompson"
+    """``thompson`` learns from feedback, ``fixed`` follows ``weights``, ``observe`` sends all to the baseline and only
+    records what it would do. ``squarecb``: not there yet."""
+    weights: dict[Name, Share] = Field(default_factory=dict)
+    """With ``fixed`` only: the share of each model; sum 1."""
+    objective: Literal["quality_floor", "budget"] = "quality_floor"
+    """``quality_floor``: the cheapest model that stays within ``margin`` of the baseline. ``budget``: not there yet."""
+    margin: Share = 0.05
+    """How much worse than the baseline an answer's mean quality may be."""
+    budget_usd_per_request: Usd | None = None
+    """Goes with objective ``budget``."""
+    sticky: Literal["session", "none"] = "session"
+    """``session``: a conversation keeps its model."""
+    session_ttl_s: Annotated[Whole, Field(ge=1, le=30 * 86_400)] = 3600
+    """A session is forgotten after being idle for this long."""
+    epsilon: Annotated[Share, Field(le=0.5)] = 0.02
+    """Exploration floor: share of the pilot's traffic spread evenly over the candidates; 0 turns it off."""
+    max_attempts: Annotated[Whole, Field(ge=1, le=20)] = 4
+    """Tries of one request, retries and fallbacks together."""
+    rollout_percent: Percent = 100
+    """Of what the holdout leaves: the share that the policy decides; the rest goes to the baseline."""
+    holdout_percent: Percent = 2
+    """Always sent to the baseline, to compare with."""
+    auto_rollback: bool = False
+    """A stratum that fell below the floor goes back to the baseline by itself."""
+    shadow_percent: Percent = 0
+    """Requests that are also answered by a second model, unseen."""
+    reviews_per_day: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
+    """Answers that people shall look at."""
+    judge: Name | None = None
+    """Model that compares shadowed answers."""
+    cascade: bool = False
+    """Ask the cheap model first, and the dear one where the answer is not sure enough."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _baseline_is_last(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "baseline" not in data:
+            models = data.get("models")
+            if isinstance(models, list | tuple) and models and isinstance(models[-1], str):
+                return data | {"baseline": models[-1]}
+        return data
+
+    @property
+    def budget_nano_usd_per_request(self) -> int | None:
+        """The budget in nano-dollars."""
+        return None if self.budget_usd_per_request is None else nano_usd(self.budget_usd_per_request)
+
+
+class TenantConfig(Section):
+    """Limits of one tenant. A tenant without a table has none, and is shown as ``other`` in metrics."""
+
+    budget_usd_per_day: Usd | None = None
+    """Spending after which requests are refused."""
+    requests_per_minute: Positive | None = None
+    """Limit."""
+    tokens_per_minute: Positive | None = None
+    """Limit, prompt tokens."""
+    pools: tuple[Name, ...] = ()
+    """Pools it may use; all if empty."""
+    weight: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+    """Its share when tenants wait for each other."""
+
+    @property
+    def budget_nano_usd_per_day(self) -> int | None:
+        """The budget in nano-dollars."""
+        return None if self.budget_usd_per_day is None else nano_usd(self.budget_usd_per_day)
+
+
+class Rule(Section):
+    """A task class and the words that show it."""
+
+    name: Name
+    """The class."""
+    any: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
+    """The class holds if the last user message has one of these, whatever its case."""
+
+
+class Band(Section):
+    """A difficulty band."""
+
+    name: Name
+    """As strata show it."""
+    max_tokens: Positive | None = None
+    """Longest prompt of the band; only the last band has none."""
+
+
+class ClassifyConfig(Section):
+    """Strata: task class (first rule that fits, else ``general``) x difficulty band (by prompt tokens)."""
+
+    rules: tuple[Rule, ...] = ()
+    """Tables with ``name`` and ``any``, tried in order."""
+    bands: Annotated[tuple[Band, ...], Field(min_length=1)] = (Band(name="easy", max_tokens=200), Band(name="hard"))
+    """Tables with ``name`` and ``max_tokens``, ascending."""
+
+
+class SettleConfig(Section):
+    """How long a finished request is remembered, so that a duplicate stays silent."""
+
+    dedupe_window_s: Annotated[Whole, Field(ge=1, le=30 * 86_400)] = 86_400
+    """Dedupe window."""
+    dedupe_max_ids: Annotated[Whole, Field(ge=1000, le=10**9)] = 20_000_000
+    """At most this many ids, the newest ones."""
+
+
+class RouteConfig(Section):
+    """Admission."""
+
+    max_inflight: Annotated[Whole, Field(ge=1, le=10_000_000)] = 5000
+    """Batch requests in work at once; further ones wait in their topic."""
+
+
+class Config(BaseSettings):
+    """All settings of an installation. Made by ``load``; frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
+    pools: Annotated[dict[Name, PoolConfig], Field(min_length=1)]
+    tenants: dict[Name, TenantConfig] = Field(default_factory=dict)
+    classify: ClassifyConfig = ClassifyConfig()
+    kafka: KafkaConfig = KafkaConfig()
+    web: WebConfig = WebConfig()
+    account: AccountConfig = AccountConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
+    security: SecurityConfig = SecurityConfig()
+    settle: SettleConfig = SettleConfig()
+    route: RouteConfig = RouteConfig()
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where each given value came from: dotted key -> file name or variable. Keys that are absent have their default."""
+        return self._sources
+
+    @model_validator(mode="before")
+    @classmethod
+    def _provider_model_is_name(cls, data: Any) -> Any:
+        models = data.get("models")
+        if not isinstance(models, dict):
+            return data
+        named = {
+            name: {"provider_model": name} | model if isinstance(model, dict) else model
+            for name, model in models.items()
+        }
+        return data | {"models": named}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """``load`` has merged file and environment, so that an error can name where its value came from."""
+        return (init_settings,)
