@@ -1,0 +1,152 @@
+"""How many tokens a text has (o200k_base), whatever the text: exact where that is cheap, else an estimate that says so.
+
+A tokeniser is no place to hand a stranger's text to unseen. tiktoken panics on 1,000,000 spaces (with a
+``BaseException`` that ends the process) and takes more than linear time on runs without a word break. So:
+
+- A text is cut into chunks of 1-2 Ki characters *where the tokeniser itself would cut*, between a letter or digit and one
+  of a few separators: the sum over chunks is then the exact count. Where there is no such place the cut is made by force
+  and the count is flagged as estimated.
+- A text over ``EXACT_BYTES`` is sampled: chunks spread evenly over it, scaled by bytes. No count exceeds the number of
+  bytes, since each token has at least one.
+
+So the time is linear in the length up to ``EXACT_BYTES`` and constant above it (``benchmarks/tokens.py``: worst hostile
+text against ordinary text of equal size). The rank file is read from this package, once, at first use: no network.
+"""
+
+from __future__ import annotations
+
+import lzma
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+#: Up to here a text is counted whole; longer ones are sampled.
+EXACT_BYTES = 64 * 1024
+CHUNK_CHARS = 1024
+SAMPLES = 16
+
+RANKS = 199_998
+SPECIAL_TOKENS = {"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018}
+
+#: How o200k_base cuts a text before it merges (as tiktoken defines it).
+PATTERN = "|".join(  # noqa: FLY002 - one alternative a line
+    (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
+
+#: A separator right after a letter or digit always begins a new piece of ``PATTERN``: cutting there changes no count.
+_SAFE_CUT = re.compile(r"(?<=[^\W_])[ \n.,;:。、，！？]")  # noqa: RUF001 - the separators of Chinese and Japanese
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of a text; ``estimated`` unless the number is exact."""
+
+    tokens: int
+    estimated: bool = False
+
+    def __add__(self, other: TokenCount) -> TokenCount:
+        return TokenCount(self.tokens + other.tokens, self.estimated or other.estimated)
+
+
+def packed_ranks() -> bytes:
+    """One length byte a token, then the bytes of all tokens, in rank order; see ``router/data/o200k_base.txt``."""
+    return lzma.decompress(files("router").joinpath("data", "o200k_base.xz").read_bytes())
+
+
+def unpack_ranks(packed: bytes) -> dict[bytes, int]:
+    """Token bytes -> rank."""
+    bounds = list(accumulate(packed[:RANKS], initial=RANKS))
+    return dict(zip(map(packed.__getitem__, map(slice, bounds, bounds[1:])), range(RANKS), strict=True))
+
+
+@cache
+def o200k_base() -> Encoding:
+    """The tokeniser, built at the first call (about 0.3 s)."""
+    import tiktoken  # noqa: PLC0415 - only programs that count pay for the import
+
+    return tiktoken.Encoding(
+        "o200k_base",
+        pat_str=PATTERN,
+        mergeable_ranks=unpack_ranks(packed_ranks()),
+        special_tokens=SPECIAL_TOKENS,
+    )
+
+
+def count(text: str, *, exact: bool = False) -> TokenCount:
+    """Tokens of one text; never raises, whatever the text, lone surrogates included.
+
+    ``exact`` counts a text whole however long it is (about 50 ms for 1 MiB of prose): for where a limit depends on it.
+    Forced cuts are still made and flagged.
+
+    >>> count("Hello, world").tokens
+    3
+    """
+    if len(text) <= CHUNK_CHARS:
+        return TokenCount(len(o200k_base().encode_ordinary(text)))
+    if exact or _bytes(text) <= EXACT_BYTES:
+        return _whole(text)
+    return _sampled(text)
+
+
+def count_all(texts: Sequence[str], *, exact: bool = False) -> TokenCount:
+    """Sum over texts that the tokeniser sees apart."""
+    total, estimated = 0, False
+    encode = o200k_base().encode_ordinary
+    for text in texts:
+        if len(text) <= CHUNK_CHARS:
+            total += len(encode(text))
+        else:
+            part = count(text, exact=exact)
+            total += part.tokens
+            estimated = estimated or part.estimated
+    return TokenCount(total, estimated)
+
+
+def _whole(text: str) -> TokenCount:
+    encode = o200k_base().encode_ordinary
+    tokens, forced = 0, False
+    for chunk, safe in _chunks(text):
+        tokens += len(encode(chunk))
+        forced = forced or not safe
+    return TokenCount(min(tokens, _bytes(text)) if forced else tokens, estimated=forced)
+
+
+def _chunks(text: str) -> Iterator[tuple[str, bool]]:
+    """Pieces of ``CHUNK_CHARS`` to twice that, and whether the cut behind each leaves the count as it was."""
+    start, end = 0, len(text)
+    while end - start > 2 * CHUNK_CHARS:
+        soonest, latest = start + CHUNK_CHARS, start + 2 * CHUNK_CHARS
+        found = _SAFE_CUT.search(text, soonest, latest)
+        cut = latest if found is None else found.start()
+        yield text[start:cut], found is not None
+        start = cut
+    yield text[start:], True
+
+
+def _sampled(text: str) -> TokenCount:
+    """Tokens a byte in evenly spread chunks, times the bytes of the whole."""
+    encode = o200k_base().encode_ordinary
+    step = (len(text) - CHUNK_CHARS) / (SAMPLES - 1)
+    chunks = [text[int(i * step) : int(i * step) + CHUNK_CHARS] for i in range(SAMPLES)]
+    tokens = sum(len(encode(chunk)) for chunk in chunks)
+    whole_bytes = _bytes(text)
+    return TokenCount(min(round(tokens * whole_bytes / sum(map(_bytes, chunks))), whole_bytes), estimated=True)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
