@@ -1,0 +1,62 @@
+"""Where the broker is and how to log in: what every Kafka client of this package is made from."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+#: The largest record of any topic is 4 MiB (answers, dead letters); what is around it comes on top.
+MAX_REQUEST_BYTES = 5 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """Plain values; files are PEM. ``cafile`` ``None``: the system's authorities."""
+
+    protocol: Protocol = "SASL_SSL"
+    sasl_mechanism: Mechanism = "SCRAM-SHA-512"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    cafile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        return _context(self.cafile, self.certfile, self.keyfile) if self.protocol.endswith("SSL") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """``bootstrap``: ``host:port`` of one or several brokers, by commas."""
+
+    bootstrap: str
+    security: Security | None = None
+
+    def aiokafka(self) -> dict[str, Any]:
+        """Keyword arguments for any aiokafka client."""
+        found: dict[str, Any] = {"bootstrap_servers": self.bootstrap.split(",")}
+        if self.security is None:
+            return found
+        found |= {"security_protocol": self.security.protocol, "ssl_context": self.security.ssl_context}
+        if self.security.protocol.startswith("SASL"):
+            found |= {
+                "sasl_mechanism": self.security.sasl_mechanism,
+                "sasl_plain_username": self.security.username,
+                "sasl_plain_password": self.security.password,
+            }
+        return found
+
+
+@functools.cache
+def _context(cafile: str | None, certfile: str | None, keyfile: str | None) -> ssl.SSLContext:
+    """One context for all clients of the process: making one reads the files."""
+    context = ssl.create_default_context(cafile=cafile)
+    if certfile is not None:
+        context.load_cert_chain(certfile, keyfile)
+    return context
