@@ -1,0 +1,78 @@
+"""What a worker needs of a provider: one coroutine that makes one attempt and always comes back with an answer.
+
+A provider never raises for what a server, a network or a request may do wrong: that is an ``Answer`` with a status and
+a code. Only cancellation passes through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from router.contract.records import OutcomeError, Status, Usage, Work
+
+#: Longest ``error.message`` that leaves this room.
+MAX_MESSAGE_CHARS = 200
+
+
+class ErrorCode(StrEnum):
+    """``error.code`` of outcomes made here; other workers may use others. ``http_<status>`` stands for 5xx and the like."""
+
+    BANNED = "banned"
+    TIMEOUT = "timeout"
+    RATE_LIMITED = "rate_limited"
+    CONNECTION_ERROR = "connection_error"
+    MALFORMED_ANSWER = "malformed_answer"
+    ANSWER_TOO_LARGE = "answer_too_large"
+    TRUNCATED = "truncated"
+    CONTENT_FILTER = "content_filter"
+    PROVIDER_ERROR = "provider_error"
+    #: Wrong whatever server is asked again: the request itself, or the key.
+    INVALID_REQUEST = "invalid_request"
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+    UNAUTHORIZED = "unauthorized"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """How one attempt ended: the part of an outcome that the provider knows.
+
+    ``body`` is the provider's JSON object when ``ok`` or ``truncated``, else ``None``; ``endpoint`` is ``None`` when no
+    call was made; ``latency_ms`` covers the call alone.
+    """
+
+    status: Status
+    body: dict[str, Any] | None = None
+    usage: Usage | None = None
+    served_model: str | None = None
+    endpoint: str | None = None
+    latency_ms: int | None = None
+    first_token_ms: int | None = None
+    confidence: float | None = None
+    error: OutcomeError | None = None
+
+
+class Provider(Protocol):
+    """One model at its provider."""
+
+    async def call(self, work: Work, *, budget_s: float, headers: dict[str, str]) -> Answer:
+        """Make one attempt within ``budget_s`` seconds; ``headers`` (``traceparent``) travel with it.
+
+        A budget of zero or less: ``timeout`` without a call.
+        """
+        ...
+
+    def free_in_s(self) -> float:
+        """Seconds until some endpoint takes a call; 0 when one does now."""
+        ...
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """By endpoint name: ``outstanding`` calls, ``cooling_s`` left, ``failures`` in a row."""
+        ...
+
+
+def failed(status: Status, code: str, message: str = "", *, retry_after_ms: int | None = None) -> Answer:
+    """An answer without a body; ``message`` is cut to ``MAX_MESSAGE_CHARS``."""
+    error = OutcomeError(code=code, message=message[:MAX_MESSAGE_CHARS], retry_after_ms=retry_after_ms)
+    return Answer(status=status, error=error)
