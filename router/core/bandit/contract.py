@@ -1,0 +1,114 @@
+"""What every routing policy can do, and what it may rely on.
+
+A policy holds one state per pool and stratum and is a pure function of it:
+
+- ``update`` is associative and commutative: any split of the same observations into batches, in any order, gives the
+  *same* state. Rewards come hours late and out of order; each counts by its own time.
+- A model may join or leave the pool at any time: it is a name in an observation and in ``Arms``, nothing is declared.
+- ``dump``/``load`` lose nothing. Learning never stops: caps scale evidence, they do not refuse it.
+- ``weights`` is deterministic: posteriors are integrated, not sampled. The exploration floor is not in it; ``decide``
+  adds that, so that the propensity it records is the probability actually used.
+
+A new policy is one file beside this one and one line in the registry (``bandit/__init__.py``); the tests in
+``tests/core/test_bandit_contract.py`` then run on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from router.contract.records import FeedbackKind, FeedbackSource, Reward
+
+State = TypeVar("State")
+
+#: Cohorts whose answers say nothing of a model in its stratum: chosen by the caller, or never shown to anyone.
+UNUSED_COHORTS = frozenset({"direct", "shadow"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One reward of the model that was chosen and answered: ``reward`` 0..1, ``weight`` >= 0, ``at_ms`` of the feedback."""
+
+    model: str
+    kind: FeedbackKind
+    source: FeedbackSource
+    reward: float
+    weight: float = 1.0
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arms:
+    """The models of a pool as it is now, from cheap to dear, and what the policy shall reach.
+
+    ``margin``: how much worse than the baseline's the mean reward may be, 0..1. ``weights``: as configured.
+    """
+
+    models: tuple[str, ...]
+    baseline: str
+    margin: float = 0.05
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class Policy(Protocol[State]):
+    """See the module's text."""
+
+    @property
+    def name(self) -> str:
+        """First part of ``policy_version``."""
+        ...
+
+    def empty(self) -> State:
+        """Nothing observed."""
+        ...
+
+    def update(self, state: State, observations: Iterable[Observation], at_ms: int) -> State:
+        """The state with these observations in it; ``state`` stays as it was. What is newer than ``at_ms`` counts as now."""
+        ...
+
+    def forget(self, state: State, model: str, keep: float, at_ms: int) -> State:
+        """A labelled event (a new version, an incident): of what was observed of ``model`` before, ``keep`` 0..1 remains."""
+        ...
+
+    def weights(self, state: State, arms: Arms, at_ms: int) -> dict[str, float]:
+        """Probability of each model of the pool; sum 1. Without evidence all of it is the baseline's."""
+        ...
+
+    def evidence(self, state: State, at_ms: int) -> dict[str, float]:
+        """Observations behind each model, as much as is left of them."""
+        ...
+
+    def dump(self, state: State) -> Any:
+        """The state as plain JSON values, exactly."""
+        ...
+
+    def load(self, value: Any) -> State:
+        """The inverse of ``dump``."""
+        ...
+
+
+def observation_of(reward: Reward, at_ms: int) -> Observation | str:
+    """What a policy may learn from a reward, or why nothing.
+
+    Where the model that answered is not the one chosen first (fallback, escalation), the answer was given to a request
+    that another model had failed: no fair sample of the answering model.
+    """
+    if reward.cohort in UNUSED_COHORTS:
+        return f"cohort {reward.cohort}"
+    if reward.model != reward.first_model:
+        return "answered by a model that was not chosen first"
+    return Observation(
+        model=reward.model,
+        kind=reward.kind,
+        source=reward.source,
+        reward=reward.reward,
+        weight=reward.weight,
+        at_ms=at_ms,
+    )
+
+
+def only(model: str, models: Iterable[str]) -> dict[str, float]:
+    """All weight on one model."""
+    return {name: float(name == model) for name in models}
