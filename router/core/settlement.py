@@ -1,0 +1,231 @@
+"""The state machine of one request: from its first decision or outcome to its one result.
+
+A request is *unknown*, then *open* (there is a ``Row``), then *settled* (only its id is kept). What happens to it are
+decisions, outcomes and the passing of time. The functions here take the row and what happened, and return a ``Step``:
+the new row, and a verdict when that settled it, or an order when one more attempt is due. No clock and no randomness:
+the time is an argument, the jitter of a backoff is a hash of request id and attempt.
+
+Rules
+- The first slip that is read fixes the winning origin: the place of the request whose answer the caller gets. What
+  belongs to another origin (a duplicate under another key, in the other lane, with another body) changes no result.
+- A unique outcome (request id, attempt, model) is priced once, whatever its origin, also late, also after settling:
+  ``Row.priced`` and what is kept of a settled id say which were. Whoever calls ``conclude`` prices.
+- An outcome is late from the deadline on, by the timestamp of its record. Late changes no result.
+- An attempt ends once: further outcomes of it change nothing.
+- At most one order is on its way. It waits in the row until it is due, is given out once, and is answered by a
+  decision: the attempt, or a refusal (attempt 0).
+- A request ends: the deadline fires whatever is open, as soon as everything that was produced before it has been read
+  (``read_to_ms``).
+
+| request | what happens | what follows |
+|---|---|---|
+| unknown | decision | open, then as below; also after the deadline, which then fires at once |
+| unknown | outcome in time | open, then as below |
+| unknown | late outcome | nothing (it is priced) |
+| open | anything of another origin | nothing (an outcome is priced) |
+| open | decision of a new attempt | the attempt is open; the order for it is answered |
+| open | decision of a known attempt | nothing |
+| open | refusal, an attempt is open | the refusal waits for that attempt |
+| open | refusal, none is open | **settled**: its error, or what the failed attempts amount to |
+| open | outcome late, of an ended attempt, or of another model | nothing (it is priced if unique) |
+| open | outcome ok | **settled**: the answer |
+| open | outcome not ok, final by itself (``backoff.final_code``) | **settled**: its error |
+| open | outcome not ok, another attempt is open | the attempt has ended |
+| open | outcome not ok, a refusal waits | **settled**: as a refusal |
+| open | outcome not ok | ``backoff.next_step``: an order waits until due, or **settled** |
+| open | an order is due | it is given out |
+| open | deadline | **settled**: deadline_exceeded |
+| settled | anything | nothing (an outcome is priced if unique) |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import xxhash
+
+from router.contract.errors import Code
+from router.contract.records import ErrorInfo, Outcome
+from router.core.attempts import Charge, Try, describe, ended, failure_code
+from router.core.backoff import Again, Policy, final_code, next_step
+from router.core.records import First, Order
+from router.core.slip import Slip
+
+Pair = tuple[int, str]
+"""Attempt and model: with the request id, what makes an outcome unique."""
+
+#: Errors of a refusal that say more than the failed attempts before it.
+_STRONGER = frozenset({Code.DEADLINE_EXCEEDED, Code.INTERNAL_ERROR, Code.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The order for attempt ``number``: waits until ``due_at_ms``, then for its answer."""
+
+    number: int
+    again: Again
+    due_at_ms: int
+    sent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """An open request. ``slip`` is the first one read; ``headers`` are passed on to whatever leaves."""
+
+    slip: Slip
+    tries: tuple[Try, ...] = ()
+    pending: Pending | None = None
+    refusal: ErrorInfo | None = None
+    priced: frozenset[Pair] = frozenset()
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def due_at_ms(self) -> int:
+        """When ``pass_time`` has something to do next."""
+        if self.pending is not None and not self.pending.sent:
+            return min(self.pending.due_at_ms, self.slip.deadline_at_ms)
+        return self.slip.deadline_at_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a request ended: with the answer of an attempt, or with an error."""
+
+    answered_by: Try | None = None
+    body: dict[str, Any] | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows: ``row`` as it is now; with a ``verdict`` it is settled, an ``order`` is to be sent."""
+
+    row: Row
+    verdict: Verdict | None = None
+    order: Order | None = None
+
+
+def decide(row: Row, slip: Slip, refusal: ErrorInfo | None) -> Step:
+    """A decision was read. ``refusal`` is the error of a decision with attempt 0, ``None`` for an attempt."""
+    if slip.origin != row.slip.origin:
+        return Step(row)
+    if refusal is not None:
+        row = replace(row, refusal=row.refusal or refusal, pending=None)
+        return Step(row) if _is_open(row) else _refused(row)
+    if slip.model is None or slip.reason is None or slip.reason == "shadow" or _find(row, slip.attempt):
+        return Step(row)
+    return Step(_with_try(row, Try(number=slip.attempt, model=slip.model, reason=slip.reason)))
+
+
+def conclude(
+    row: Row, slip: Slip, outcome: Outcome, charge: Charge, *, at_ms: int, now_ms: int, policy: Policy
+) -> Step:
+    """An outcome was read that fits its slip; ``at_ms`` is its record's timestamp. Afterwards it counts as priced."""
+    row = replace(row, priced=row.priced | {(outcome.attempt, outcome.model)})
+    known = _find(row, outcome.attempt)
+    if (
+        slip.origin != row.slip.origin
+        or at_ms >= row.slip.deadline_at_ms
+        or slip.reason is None
+        or slip.reason == "shadow"
+        or (known is not None and (known.status is not None or known.model != outcome.model))
+    ):
+        return Step(row)
+    last = ended(outcome, slip.reason, charge)
+    row = _with_try(row, last)
+    if outcome.status == "ok":
+        return Step(row, Verdict(answered_by=last, body=outcome.body or {}))
+    return _failed(row, last, now_ms, policy)
+
+
+def pass_time(row: Row, *, now_ms: int, read_to_ms: int) -> Step:
+    """Time has passed: the deadline may fire, the waiting order may be due."""
+    if read_to_ms >= row.slip.deadline_at_ms:
+        allowed_ms = row.slip.deadline_at_ms - row.slip.at_ms
+        return _settle(row, Code.DEADLINE_EXCEEDED, f"no answer within {allowed_ms} ms")
+    pending = row.pending
+    if pending is None or pending.sent or now_ms < pending.due_at_ms:
+        return Step(row)
+    return Step(replace(row, pending=replace(pending, sent=True)), order=_order(row, pending))
+
+
+def give_up(row: Row) -> Step:
+    """A record of this request ends the process each time it is read: the request ends with ``internal_error``."""
+    return _settle(row, Code.INTERNAL_ERROR, "the router could not handle a record of this request")
+
+
+def _failed(row: Row, last: Try, now_ms: int, policy: Policy) -> Step:
+    if (code := final_code(last)) is not None:
+        return _settle(row, code, "the provider turned the request down")
+    if _is_open(row) or row.pending is not None:
+        return Step(row)
+    if row.refusal is not None:
+        return _refused(row)
+    tries = (*(each for each in row.tries if each is not last), last)
+    left_ms = row.slip.deadline_at_ms - now_ms
+    following = next_step(policy, tries, left_ms=left_ms, jitter=_jitter(row.slip.request_id, last.number))
+    if isinstance(following, Code):
+        return _settle(row, following, "nothing is left to try")
+    number = max(each.number for each in tries) + 1
+    return Step(replace(row, pending=Pending(number, following, now_ms + following.delay_ms)))
+
+
+def _refused(row: Row) -> Step:
+    """Settle with the refusal, or with what the failed attempts before it amount to."""
+    assert row.refusal is not None
+    failed = [each for each in row.tries if each.status is not None and not each.withdrawn]
+    if not failed or row.refusal.code in _STRONGER:
+        return _settle(row, row.refusal.code, row.refusal.message)
+    return _settle(row, failure_code(row.tries), row.refusal.message)
+
+
+def _settle(row: Row, code: str, message: str) -> Step:
+    said = f"{message}; attempts: {describe(row.tries)}" if row.tries else message
+    return Step(row, Verdict(error=ErrorInfo(code=str(code), message=said)))
+
+
+def _order(row: Row, pending: Pending) -> Order:
+    slip = row.slip
+    return Order(
+        request_id=slip.request_id,
+        attempt=pending.number,
+        reason=pending.again.reason,
+        lane=slip.lane,
+        origin=slip.origin,
+        at_ms=slip.at_ms,
+        deadline_at_ms=slip.deadline_at_ms,
+        first=First(
+            stratum=slip.stratum,
+            cohort=slip.cohort or "direct",
+            propensity=1.0 if slip.propensity is None else slip.propensity,
+            policy_version=slip.policy_version or "",
+            model=slip.first_model or row.tries[0].model,
+        ),
+        prefer=pending.again.prefer,
+        exclude=pending.again.exclude,
+        last_error=failure_code(row.tries).value,
+    )
+
+
+def _find(row: Row, number: int) -> Try | None:
+    for each in row.tries:
+        if each.number == number:
+            return each
+    return None
+
+
+def _with_try(row: Row, new: Try) -> Row:
+    """The row with this attempt, which replaces its open self and answers the order for it."""
+    others = [each for each in row.tries if each.number != new.number]
+    pending = row.pending if row.pending is not None and row.pending.number > new.number else None
+    return replace(row, tries=tuple(sorted([*others, new], key=lambda each: each.number)), pending=pending)
+
+
+def _is_open(row: Row) -> bool:
+    return any(each.status is None for each in row.tries)
+
+
+def _jitter(request_id: str, attempt: int) -> float:
+    """Uniform in [0, 1), the same after a restart."""
+    return (xxhash.xxh3_64_intdigest(f"{request_id}/{attempt}".encode()) >> 11) / 2**53

@@ -1,0 +1,201 @@
+"""The state machine of one request, row by row of its table."""
+
+from dataclasses import replace
+
+import pytest
+
+from router.contract.records import ErrorInfo, Origin, Outcome, OutcomeError
+from router.core.attempts import Charge
+from router.core.backoff import Policy
+from router.core.row_format import row_from_bytes, row_to_bytes
+from router.core.settlement import Row, conclude, decide, give_up, pass_time
+from router.core.slip import Slip
+
+POLICY = Policy(4, frozenset({"small", "mid"}))
+AT_MS, DEADLINE_MS = 1_000_000, 1_060_000
+NOW_MS = AT_MS + 1_000
+
+FIRST = Slip(
+    request_id="1462af60e975e034dad89dbdd8b130e1",
+    attempt=1,
+    model="small",
+    reason="routed",
+    origin=Origin(topic="llm.requests", partition=3, offset=7),
+    at_ms=AT_MS,
+    deadline_at_ms=DEADLINE_MS,
+    key=b"\xffkey",
+    tenant="acme",
+    custom_id="r-1",
+    metadata={"any": "thing"},
+    lane="interactive",
+    pool="auto",
+    stratum="math/hard",
+    cohort="pilot",
+    propensity=0.93,
+    policy_version="thompson:1287",
+    first_model="small",
+    baseline="mid",
+)
+SECOND = replace(FIRST, attempt=2, model="mid", reason="fallback")
+REFUSED = replace(FIRST, attempt=0, model=None, reason=None)
+FOREIGN = replace(FIRST, origin=Origin(topic="llm.requests.batch", partition=0, offset=1), model="mid")
+NO_MODEL = ErrorInfo(code="no_model_available", message="no model is left")
+
+
+def outcome(slip, status="ok", code="http_503", **more):
+    error = None if status == "ok" else OutcomeError(code=code)
+    return Outcome(
+        request_id=slip.request_id,
+        attempt=slip.attempt,
+        model=slip.model,
+        status=status,
+        slip="",
+        body={"choices": []} if status == "ok" else None,
+        error=error,
+        **more,
+    )
+
+
+def concluded(row, slip, status="ok", *, at_ms=NOW_MS, code="http_503"):
+    return conclude(row, slip, outcome(slip, status, code), Charge(5), at_ms=at_ms, now_ms=NOW_MS, policy=POLICY)
+
+
+def opened(*slips):
+    row = Row(slip=slips[0])
+    for slip in slips:
+        row = decide(row, slip, None).row
+    return row
+
+
+def test_decision_opens_an_attempt():
+    step = decide(Row(slip=FIRST), FIRST, None)
+    assert [(each.number, each.model, each.status) for each in step.row.tries] == [(1, "small", None)]
+    assert step.verdict is None
+
+
+def test_same_decision_again_changes_nothing():
+    row = opened(FIRST)
+    assert decide(row, FIRST, None).row == row
+    ended = concluded(row, FIRST, "error").row
+    assert decide(ended, FIRST, None).row == ended
+
+
+def test_refusal_settles_with_its_error():
+    step = decide(Row(slip=REFUSED), REFUSED, NO_MODEL)
+    assert step.verdict.error == NO_MODEL
+
+
+def test_outcome_settles_without_its_decision():
+    step = concluded(Row(slip=FIRST), FIRST)
+    assert step.verdict.body == {"choices": []}
+    assert step.verdict.answered_by.model == "small"
+
+
+def test_late_outcome_changes_nothing_but_what_is_priced():
+    row = opened(FIRST)
+    step = concluded(row, FIRST, at_ms=DEADLINE_MS)
+    assert step.verdict is None
+    assert step.row == replace(row, priced=frozenset({(1, "small")}))
+    assert concluded(row, FIRST, at_ms=DEADLINE_MS - 1).verdict.error is None
+
+
+def test_other_origin_changes_nothing_but_what_is_priced():
+    row = opened(FIRST)
+    assert decide(row, FOREIGN, None).row == row
+    assert decide(row, replace(FOREIGN, attempt=0, model=None), NO_MODEL).row == row
+    step = concluded(row, FOREIGN)
+    assert step.verdict is None
+    assert step.row == replace(row, priced=frozenset({(1, "mid")}))
+
+
+def test_attempt_ends_once():
+    row = concluded(opened(FIRST), FIRST, "error").row
+    assert concluded(row, FIRST).row == row
+
+
+def test_failure_is_tried_again_when_the_backoff_is_over_and_only_once():
+    row = concluded(opened(FIRST), FIRST, "error").row
+    due_ms = row.due_at_ms
+    assert NOW_MS < due_ms < NOW_MS + 1_000
+    assert pass_time(row, now_ms=due_ms - 1, read_to_ms=due_ms - 1).order is None
+    step = pass_time(row, now_ms=due_ms, read_to_ms=due_ms)
+    assert (step.order.attempt, step.order.reason, step.order.prefer) == (2, "retry", "small")
+    assert (step.order.origin, step.order.first.model, step.order.last_error) == (
+        FIRST.origin,
+        "small",
+        "provider_error",
+    )
+    assert step.row.due_at_ms == DEADLINE_MS
+    assert pass_time(step.row, now_ms=due_ms + 1, read_to_ms=due_ms + 1).order is None
+
+
+def test_answer_to_an_order_clears_it():
+    row = concluded(opened(FIRST), FIRST, "error").row
+    assert decide(row, SECOND, None).row.pending is None
+    assert concluded(row, SECOND, "error").row.pending.number == 3
+
+
+def test_refusal_after_failures_is_what_the_failures_amount_to():
+    row = concluded(opened(FIRST), FIRST, "error").row
+    error = decide(row, REFUSED, NO_MODEL).verdict.error
+    assert error.code == "provider_error"
+    assert "1 small error (http_503)" in error.message
+
+
+@pytest.mark.parametrize("code", ["deadline_exceeded", "internal_error"])
+def test_refusal_after_failures_keeps_what_says_more(code):
+    row = concluded(opened(FIRST), FIRST, "error").row
+    assert decide(row, REFUSED, ErrorInfo(code=code, message="m")).verdict.error.code == code
+
+
+def test_refusal_after_a_ban_is_no_failure_of_the_provider():
+    row = concluded(opened(FIRST), FIRST, "error", code="banned").row
+    assert decide(row, REFUSED, NO_MODEL).verdict.error.code == "no_model_available"
+
+
+def test_refusal_waits_for_an_open_attempt():
+    row = decide(opened(FIRST, SECOND), REFUSED, NO_MODEL).row
+    assert concluded(row, SECOND).verdict.error is None
+    row = concluded(row, SECOND, "error").row
+    assert row.pending is None
+    assert concluded(row, FIRST, "error").verdict.error.code == "provider_error"
+
+
+def test_failure_waits_for_another_open_attempt():
+    step = concluded(opened(FIRST, SECOND), FIRST, "error")
+    assert step.row.pending is None
+    assert step.verdict is None
+    assert concluded(step.row, SECOND, "error").row.pending.number == 3
+
+
+def test_content_refused_settles_at_once():
+    step = concluded(opened(FIRST, SECOND), FIRST, "refused", code="content_filter")
+    assert step.verdict.error.code == "content_refused"
+
+
+def test_deadline_fires_when_everything_before_it_has_been_read():
+    row = opened(FIRST)
+    assert pass_time(row, now_ms=DEADLINE_MS + 120_000, read_to_ms=DEADLINE_MS - 1).verdict is None
+    error = pass_time(row, now_ms=DEADLINE_MS, read_to_ms=DEADLINE_MS).verdict.error
+    assert error.code == "deadline_exceeded"
+    assert "1 small open" in error.message
+
+
+def test_shadow_attempt_has_no_part_in_the_result():
+    shadow = replace(FIRST, attempt=101, reason="shadow")
+    row = opened(FIRST)
+    assert decide(row, shadow, None).row == row
+    assert concluded(row, shadow).row == replace(row, priced=frozenset({(101, "small")}))
+
+
+def test_request_that_cannot_be_handled_ends_with_internal_error():
+    assert give_up(opened(FIRST)).verdict.error.code == "internal_error"
+
+
+def test_row_comes_back_from_its_bytes():
+    rows = [Row(slip=FIRST, headers=(("traceparent", b"\xff00-1"),)), opened(FIRST, SECOND)]
+    rows.append(concluded(opened(FIRST), FIRST, "rate_limited").row)
+    rows.append(decide(opened(FIRST), REFUSED, NO_MODEL).row)
+    rows.append(pass_time(rows[2], now_ms=NOW_MS, read_to_ms=NOW_MS).row)
+    assert rows[-1].pending.sent
+    assert [row_from_bytes(row_to_bytes(row)) for row in rows] == rows
