@@ -1,0 +1,78 @@
+"""The web stage: an observer, ``GET /v1/status``, and what every process serves, on ``web.host``:``web.port``.
+
+Nobody is asked for a key yet, so only loopback is served: any other host is a ``ConfigError``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+
+from router.config import Config
+from router.contract.errors import ConfigError
+from router.contract.topics import Names
+from router.kafka.client import Client
+from router.web.figures import Figures
+from router.web.observer import Observer
+from router.web.process import ProcessServer, json_response
+from router.web.watchdog import Watchdog
+
+
+class Needs(Protocol):
+    """What the stage needs of the process's context."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def names(self) -> Names: ...
+    @property
+    def client(self) -> Client: ...
+    @property
+    def clock(self) -> Callable[[], int]: ...
+    @property
+    def data_dir(self) -> Path | None: ...
+
+
+class WebStage:
+    """Takes the place of the process's ``ProcessServer`` in the process that runs it; ``watchdog`` is the process's."""
+
+    def __init__(self, context: Needs, watchdog: Watchdog, *, name: str = "web") -> None:
+        """``ConfigError`` for a host that is not loopback."""
+        config = context.config
+        check_host(config.web.host)
+        data_dir = context.data_dir or Path(config.kafka.data_dir)
+        self.observer = Observer(config, context.names, context.client, data_dir, context.clock)
+        watchdog.add(self.observer)
+        self.server = ProcessServer(
+            name, watchdog, host=config.web.host, port=config.web.port, data_dir=data_dir, routes=self._routes
+        )
+        self.server.registry.register(Figures(self.observer.status))
+
+    async def start(self) -> None:
+        """Serve and begin to look; needs no broker. ``ConfigError`` when the port is taken."""
+        await self.server.start()
+        await self.observer.start()
+
+    async def stop(self) -> None:
+        await self.observer.stop()
+        await self.server.stop()
+
+    def _routes(self, app: web.Application) -> None:
+        app.router.add_get("/v1/status", self._status)
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return json_response(self.observer.status())
+
+
+def check_host(host: str) -> None:
+    """``ConfigError`` unless ``host`` is reached from this machine alone."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigError(f"web.host {host}: only loopback (127.0.0.1, ::1) is served; bearer keys are not there yet")
