@@ -11,8 +11,8 @@ from decimal import Decimal
 
 #: USD a million tokens -> nano-dollars a token: x 10^9 / 10^6.
 NANO_USD_PER_TOKEN_IN_USD_PER_MTOK = 1000
-#: 10^9 tokens at this price still fit 63 bits with room for a sum: a dearer price is a slip of the pen.
-MAX_USD_PER_MTOK = 1_000_000
+#: A call of 10^9 tokens each way then still costs less than 2^53 nano-dollars: a dearer price is a slip of the pen.
+MAX_USD_PER_MTOK = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

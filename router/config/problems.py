@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from router.config import model
+from router.contract.ids import NAME
 
 #: Every table of the file: its path (``*`` for a name or a place in a list) and the model of its keys.
 TABLES: Mapping[tuple[str, ...], type[BaseModel]] = {
@@ -109,7 +110,7 @@ def _wrong(error: ErrorDetails, key: str) -> str:
         return message.removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch":
         pattern = error.get("ctx", {}).get("pattern", "")
-        if pattern == f"^{model.NAME.pattern}$":
+        if pattern == f"^{NAME.pattern}$":
             return _name_message(str(error["input"]))
         message = f"must match {pattern}"
     message = re.sub(r"^Input should( be)?", r"must be", message)

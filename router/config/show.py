@@ -40,7 +40,7 @@ def _rows(path: str, table: BaseModel, sources: dict[str, str]) -> Iterator[str]
         yield f"{row:<48}  # {source}" if value is not None else row
 
 
-def _toml(value: Any) -> str:
+def _toml(value: Any) -> str:  # noqa: PLR0911 - one return a kind of value
     """A TOML value on one line."""
     match value:
         case bool():
@@ -93,9 +93,7 @@ def _table(path: tuple[str, ...], table: type[BaseModel]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for key, name in keys_of(table).items():
         field = table.model_fields[name]
-        variable = (
-            "" if path.count("*") > 1 or path[-1] == "*" and path[0] == "classify" else f"`{_variable(path, key)}`"
-        )
+        variable = "" if path in _LISTED else f"`{_variable(path, key)}`"
         meaning = " ".join((field.description or "").replace("``", "`").split())
         yield f"| `{key}` | {_type(field)} | {_default(path, key, field)} | {variable} | {meaning} |"
 
@@ -113,7 +111,10 @@ def _default(path: tuple[str, ...], key: str, field: FieldInfo) -> str:
     return "not set" if value is None or value is PydanticUndefined else f"`{_toml(value)}`"
 
 
-_SPECIAL_DEFAULTS = {
+#: Tables in a list: a variable sets the whole list.
+_LISTED = {("models", "*", "endpoints", "*"), ("classify", "rules", "*"), ("classify", "bands", "*")}
+
+_SPECIAL_DEFAULTS: dict[tuple[tuple[str, ...], str], str] = {
     (("pools", "*"), "baseline"): "last of `models`",
     (("models", "*"), "provider_model"): "the name",
     (("models", "*"), "input_usd_per_mtok"): "required unless `unpriced`",
@@ -134,7 +135,7 @@ def _type(field: FieldInfo) -> str:
     return _type_words(field.annotation, _limits(field.metadata)).replace("|", "\\|")
 
 
-def _type_words(kind: Any, limits: str = "") -> str:
+def _type_words(kind: Any, limits: str = "") -> str:  # noqa: PLR0911 - one return a kind of type
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _type_words(args[0], limits or _limits(args[1:]))
@@ -152,21 +153,22 @@ def _type_words(kind: Any, limits: str = "") -> str:
 
 
 def _limits(metadata: Any) -> str:
-    flat = [item for entry in metadata for item in (getattr(entry, "metadata", None) or [entry])]
-    low = next((f"{sign} {item}" for item in flat for sign, item in _bound(item, ("ge", "gt"))), "")
-    high = next((f"{sign} {item}" for item in flat for sign, item in _bound(item, ("le", "lt"))), "")
-    both = ", ".join(filter(None, (low, high)))
-    return f" {both}" if both else ""
+    """The tightest bounds, as ``>= 1, <= 10``."""
+    bounds: dict[str, list[float]] = {"ge": [], "gt": [], "le": [], "lt": []}
+    for item in (item for entry in metadata for item in (getattr(entry, "metadata", None) or [entry])):
+        for name, values in bounds.items():
+            if isinstance(value := getattr(item, name, None), int | float):
+                values.append(value)
+    shown = [f"{_SIGNS[name]} {_bound(name, values)}" for name, values in bounds.items() if values]
+    return f" {', '.join(shown)}" if shown else ""
 
 
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
-def _bound(item: object, names: tuple[str, ...]) -> Iterator[tuple[str, object]]:
-    for name in names:
-        value = getattr(item, name, None)
-        if isinstance(value, int | float):
-            yield _SIGNS[name], f"{value:,}" if value < 10**15 else "2^53"
+def _bound(name: str, values: list[float]) -> str:
+    value = max(values) if name.startswith("g") else min(values)
+    return "2^53" if value == 2**53 else f"{value:,}"
 
 
 _INTRODUCTION = """\

@@ -50,7 +50,7 @@ class PointsmanError(Exception):
             self.code = code
 
 
-class BadRecord(PointsmanError):
+class BadRecord(PointsmanError):  # noqa: N818 - says what is bad
     """A record that does not fit the contract; the message names the field and what is wrong with it."""
 
     code = RejectCode.INVALID_REQUEST
@@ -69,7 +69,7 @@ class ConfigError(PointsmanError):
         self.problems = problems or [message]
 
 
-class Unavailable(PointsmanError):
+class Unavailable(PointsmanError):  # noqa: N818 - says what it is
     """Something outside is missing: no broker, no download. Exit code 1 on the command line."""
 
     code = "unavailable"

@@ -20,10 +20,18 @@ FeedbackSource = Literal["user", "reviewer", "judge", "system"]
 HealthState = Literal["up", "degraded", "down", "probing"]
 Action = Literal["pin", "ban", "drain", "freeze", "rollout", "holdout", "rollback"]
 
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-NanoUsd = Annotated[int, Field(ge=0)]
+#: Integers stay exact in every JSON reader (RFC 7493): 9 * 10^15 nano-dollars are nine million dollars.
+MAX_INT = 2**53 - 1
+
+# Strict: the text "5" is no number, true is no 1, and 1.0 is no integer. An integer is a number where one is expected.
+Integer = Annotated[int, Field(strict=True, ge=-MAX_INT, le=MAX_INT)]
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INT)]
+NanoUsd = Annotated[int, Field(strict=True, ge=0, le=MAX_INT)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
 Sha = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 #: Longest ``deadline_ms`` a request may ask for, and what it gets without asking, by lane.
 MAX_DEADLINE_MS = 86_400_000
@@ -34,11 +42,11 @@ DEFAULT_DEADLINE_MS = {"interactive": 60_000, "batch": 86_400_000}
 class RouterOptions:
     """The optional ``router`` object of a request."""
 
-    tenant: Annotated[str, Field(min_length=1, max_length=128)] = "default"
+    tenant: Annotated[str, Field(max_length=128)] = "default"
     session: Annotated[str, Field(max_length=256)] | None = None
-    deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] | None = None
+    deadline_ms: Annotated[int, Field(strict=True, ge=1, le=MAX_DEADLINE_MS)] | None = None
     max_cost_nano_usd: NanoUsd | None = None
-    priority: int = 0
+    priority: Integer = 0
     metadata: Any = None
 
 
@@ -80,7 +88,7 @@ class Attempt:
 class Response:
     """The provider's answer."""
 
-    status_code: int
+    status_code: Integer
     request_id: Sha
     body: dict[str, Any]
 
@@ -97,7 +105,7 @@ class ResultRouter:
     propensity: Share | None
     policy_version: str | None
     cost_nano_usd: NanoUsd | None
-    cost_unknown: bool
+    cost_unknown: Flag
     latency_ms: Count
     feedback_token: str | None
     metadata: Any
@@ -140,7 +148,7 @@ class Decision:
 
     request_id: Sha
     attempt: Count
-    at: str
+    at: Time
     tenant: str
     lane: Lane
     origin: Origin
@@ -158,7 +166,7 @@ class Decision:
     policy_version: str | None = None
     snapshot_version: str | None = None
     reason: Reason | None = None
-    deadline_at_ms: int | None = None
+    deadline_at_ms: Integer | None = None
     shadow_of: Count | None = None
 
 
@@ -172,7 +180,7 @@ class Work:
     provider_model: str
     url: str
     body: dict[str, Any]
-    deadline_at_ms: int
+    deadline_at_ms: Integer
     reason: Reason
     outcome_partition: Count
     slip: str
@@ -226,9 +234,9 @@ class Feedback:
     source: FeedbackSource = "user"
     feedback_token: str | None = None
     request_id: Sha | None = None
-    weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
+    weight: Annotated[float, Field(strict=True, ge=0.0, le=1000.0, allow_inf_nan=False)] = 1.0
     comment: str | None = None
-    at: str | None = None
+    at: Time | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,8 +255,8 @@ class Reward:
     kind: FeedbackKind
     source: FeedbackSource
     reward: Share
-    weight: float
-    at: str
+    weight: Number
+    at: Time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,17 +267,17 @@ class Weights:
     stratum: str
     weights: dict[str, Share]
     policy_version: str
-    evidence: dict[str, float]
-    at: str
+    evidence: dict[str, Number]
+    at: Time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
     """Milliseconds; null where nothing was measured."""
 
-    p50: float | None
-    p95: float | None
-    p99: float | None
+    p50: Number | None
+    p95: Number | None
+    p99: Number | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,9 +293,9 @@ class FeedbackCount:
 class MetricWindow:
     """``llm.metrics``: exact counts and sums of one tumbling window and one set of dimensions."""
 
-    window_start: str
-    window_s: Annotated[int, Field(ge=1)]
-    final: bool
+    window_start: Time
+    window_s: Annotated[int, Field(strict=True, ge=1, le=MAX_INT)]
+    final: Flag
     tenant: str
     pool: str
     model: str
@@ -322,11 +330,11 @@ class DeadLetter:
     topic: str
     partition: Count
     offset: Count
-    at: str
+    at: Time
     key_base64: str | None
     value_base64: str | None
     value_bytes: Count
-    truncated: bool
+    truncated: Flag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,7 +346,7 @@ class ReviewItem:
     stratum: str
     model_hidden: str
     inclusion_probability: Share
-    due_at: str
+    due_at: Time
     prompt: Any = None
     answer: Any = None
 
@@ -347,9 +355,9 @@ class ReviewItem:
 class Effect:
     """A difference and its confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,12 +399,12 @@ class Alert:
     model: str | None
     effect: Effect | None
     reference: Reference | None
-    since: str
+    since: Time
     evidence: dict[str, Any]
     traffic_share: Share | None
     money: Money | None
     action: AlertAction
-    at: str
+    at: Time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,11 +415,11 @@ class Health:
     state: HealthState
     reason: str
     error_rate: Share | None
-    p95_ms: float | None
-    queue_wait_ms: float | None
+    p95_ms: Number | None
+    queue_wait_ms: Number | None
     endpoints: dict[str, Any]
-    until: str | None
-    at: str
+    until: Time | None
+    at: Time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -426,8 +434,8 @@ class Control:
     ]
     action: Action
     args: dict[str, Any] = field(default_factory=dict)
-    active: bool
+    active: Flag
     by: Annotated[str, Field(min_length=1, max_length=256)]
     reason: Annotated[str, Field(min_length=1, max_length=2048)]
-    at: str
-    expires_at: str | None = None
+    at: Time
+    expires_at: Time | None = None
