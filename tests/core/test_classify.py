@@ -1,0 +1,146 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.classify import GENERAL, Rule, RuleClassifier
+from router.core.prompt import MESSAGE_TOKENS, Prompt, read_body
+from router.core.strata import OTHER, Strata
+from router.core.tokens import count
+
+RULES = [Rule("math", ("integral", "sum")), Rule("code", ("python", "```", "C++"))]
+CLASSIFIER = RuleClassifier(RULES)
+BANDS = [("easy", 200), ("hard", None)]
+
+
+def class_of(text):
+    return CLASSIFIER.classify(Prompt(last_user_text=text), 10).task_class
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("What is the INTEGRAL of x?", "math"),
+        ("two sums", "math"),
+        ("I assume nothing", GENERAL),
+        ("assume the sum", "math"),
+        ("x```y", "code"),
+        ("modern c++ please", "code"),
+        ("a sum in python", "math"),
+        ("", GENERAL),
+    ],
+)
+def test_the_first_rule_with_a_word_at_the_start_of_a_word_wins(text, expected):
+    assert class_of(text) == expected
+
+
+def test_of_a_long_message_both_ends_are_looked_at():
+    filler = "x " * 100_000
+    assert class_of("integral " + filler) == class_of(filler + " integral") == "math"
+    assert class_of(filler + " integral " + filler) == GENERAL
+
+
+def test_a_stratum_is_class_and_band():
+    strata = Strata(CLASSIFIER.classes, BANDS)
+    assert strata.of("math", 200) == "math/easy"
+    assert strata.of("math", 201) == "math/hard"
+    assert strata.of(GENERAL, 10**9) == "general/hard"
+    assert strata.of("unheard", 1) == OTHER
+
+
+@given(st.integers(1, 200), st.integers(1, 5))
+def test_there_are_never_more_than_64_strata(classes, bands):
+    limits = [(f"b{i}", 100 * (i + 1)) for i in range(bands - 1)] + [("last", None)]
+    strata = Strata([f"c{i}" for i in range(classes)], limits)
+    seen = {strata.of(f"c{i}", tokens) for i in range(classes) for tokens in (1, 150, 10_000)}
+    assert len(strata.names) <= 64
+    assert seen <= set(strata.names)
+
+
+def test_a_chat_is_read():
+    prompt = read_body(
+        {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "first"},
+                {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+                {"role": "user", "content": [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {}}]},
+            ],
+            "tools": [{"type": "function"}],
+            "response_format": {"type": "json_schema"},
+            "logprobs": True,
+            "max_tokens": 50,
+            "max_completion_tokens": 40,
+            "n": 2,
+        }
+    )
+    assert prompt.last_user_text == "look"
+    assert prompt.needs == ("images", "json_schema", "logprobs", "tools")
+    assert (prompt.completion_limit, prompt.answers, prompt.images) == (40, 2, 1)
+    assert prompt.tokens().estimated
+
+
+def test_tokens_of_a_chat_are_those_of_its_texts_and_frames():
+    body = {"messages": [{"role": "user", "content": "Hello, world"}]}
+    assert read_body(body).tokens().tokens == count("Hello, world").tokens + MESSAGE_TOKENS + 3
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"input": "Hello, world"}, 3),
+        ({"input": ["Hello, world", "Hello, world"]}, 6),
+        ({"input": [1, 2, 3]}, 3),
+        ({"input": [[1, 2], [3]]}, 3),
+        ({"prompt": "Hello, world"}, 3),
+        ({"input": "Hello, world", "instructions": "Hello, world"}, 6),
+    ],
+)
+def test_other_endpoints_are_read(body, tokens):
+    assert read_body(body).tokens().tokens == tokens
+
+
+def test_a_hundred_thousand_messages_are_counted_at_once():
+    prompt = read_body({"messages": [{"role": "user", "content": "a"}] * 100_000})
+    found = prompt.tokens(exact=True)
+    assert found.estimated
+    assert found.tokens >= 100_000 * (MESSAGE_TOKENS + 1)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = [
+    "messages",
+    "input",
+    "prompt",
+    "tools",
+    "response_format",
+    "text",
+    "n",
+    "max_tokens",
+    "instructions",
+    "role",
+    "content",
+]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(NAMES), json_values | st.lists(st.dictionaries(st.sampled_from(NAMES), json_values))
+    )
+)
+def test_no_body_is_unreadable(body):
+    prompt = read_body({key: value for key, value in body.items() if not _too_long(value)})
+    assert prompt.tokens().tokens >= 0
+    CLASSIFIER.classify(prompt, 1)
+
+
+def _too_long(value):
+    """Whole numbers beyond 64 bits: the codec reads no such record."""
+    if isinstance(value, int):
+        return abs(value) >= 2**63
+    if isinstance(value, list):
+        return any(map(_too_long, value))
+    return isinstance(value, dict) and any(map(_too_long, value.values()))
