@@ -1,0 +1,423 @@
+"""Verifies feedback, joins it with what was decided, counts it once, and turns it into rewards.
+
+Two steps in one stage:
+
+    feedback --> token verified, or a request id --> feedback.verified, by request id
+    feedback.verified, results --> joined, counted once --> rewards, feedback.counted
+
+**By token** no lookup is needed: the token carries the facts, also before this stage has read the result, also long
+after the settled id was forgotten. **By request id** the facts are in the result, which lies in the lane's own partition
+of ``results``. For each result only its id and place are kept, not its facts: 40 to 60 bytes an id, whatever the
+names of tenants and strata (``core/packed``; the low 32 bits of the offset, which tell it apart among the last four
+billion). A handler does no I/O, so it writes the feedback to itself once more, with header ``fetch`` naming the place;
+``prefetch`` then brings the result along. Feedback by id is rare: the detour costs nobody else anything.
+
+| feedback by id | |
+|---|---|
+| its id is kept | read the result, join |
+| the result is not read yet | parked; joined when the result comes |
+| still none when all that was there 5 s after the feedback has been read, or too many are parked | ``unknown_request`` |
+| the request failed, or its result is gone | ``unknown_request``: no answer to judge |
+
+A rejected one is fetched back by the same detour, so that its dead letter holds it whole.
+
+- One opinion counts per request id, kind and source, however it came; a repeat is only counted as such. What was counted
+  is remembered as long as a token lives.
+- A result id seen again at another offset is *doubled* (the product promises one result): counted in ``load``.
+
+Table (``SettleRows``): ``i`` + 16 bytes: a settled id, or the hash of (id, kind, source); ``w`` + partition + offset of
+a feedback: parked; ``o``: the newest offset of ``results``; ``x``: results doubled so far.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import orjson
+import xxhash
+
+from router.contract.codec import decode, encode, to_rfc3339
+from router.contract.errors import BadRecord, PointsmanError, RejectCode
+from router.contract.records import Feedback
+from router.core.records import CountedFeedback, Load, VerifiedFeedback
+from router.core.reward import reward_key, reward_of
+from router.core.token import FeedbackFacts, TokenError, open_token
+from router.kafka.bodies import BodyReader
+from router.kafka.stage import Resource, Stage
+from router.kafka.transport import Batch
+from router.kafka.unit import UnitLike
+from router.stages.context import Context
+from router.stages.dead_letter import dead_letter, give_up, unreadable
+from router.stages.settle_rows import DROP, KEPT, SettleRows, kept_value, read_kept
+
+NAME = "feedback"
+#: How long feedback by id waits for its result to be read, by the lane's reading.
+WAIT_MS = 5_000
+#: Feedback waiting at once, per lane: some 20 MB at worst. Beyond, an unknown id is rejected at once.
+MAX_PARKED = 20_000
+LOAD_EVERY_MS = 1_000
+#: Rejections a tick may write.
+REJECTS_A_TICK = 100
+
+_PARKED, _NEWEST, _DOUBLED = b"w", b"o", b"x"
+_FETCH, _REJECT = "fetch", "reject"
+_OFFSETS = 2**32
+_ID = re.compile("[0-9a-f]{32}")
+
+Place = tuple[str, int, int]
+
+
+class Bodies(Protocol):
+    """Reads records back from their topics; ``None`` where one is gone."""
+
+    def fetch(self, places: Sequence[Place]) -> Awaitable[Sequence[Any]]: ...
+
+
+class BodiesResource(Bodies, Resource, Protocol):
+    """The same, started and stopped with the stage."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """What a lane derives from its table.
+
+    ``parked``: request id -> row keys; ``due``: heap of (when, row key, request id).
+    """
+
+    rows: SettleRows
+    newest: int = -1
+    doubled: int = 0
+    parked: dict[str, list[bytes]] = field(default_factory=dict)
+    due: list[tuple[int, bytes, str]] = field(default_factory=list)
+    told_ms: int = 0
+    told: tuple[int, int] = (0, 0)
+
+    def park(self, key: bytes, request_id: str, at_ms: int) -> None:
+        self.parked.setdefault(request_id, []).append(key)
+        heapq.heappush(self.due, (at_ms + WAIT_MS, key, request_id))
+
+    def kept(self, id16: bytes, unit: UnitLike) -> int | None:
+        """What was kept with an id, ``None`` if that has expired or never was."""
+        value = unit.get(KEPT + id16)
+        if value is None:
+            return None
+        payload, expires_s = read_kept(value)
+        return payload if expires_s * 1000 > unit.read_to_ms else None
+
+    def keep(self, id16: bytes, payload: int, expires_s: int, unit: UnitLike) -> None:
+        """Remember an id; a time that was forgotten already is no time."""
+        unit.put(KEPT + id16, kept_value(payload, max(expires_s, self.rows.floor_s + 1)))
+
+    def place(self, low: int) -> int:
+        """The offset with these low 32 bits, among the newest."""
+        return self.newest - (self.newest - low) % _OFFSETS
+
+
+class FeedbackStage:
+    """The stage's handlers for one configuration. ``bodies`` reads results and feedback back."""
+
+    def __init__(self, context: Context, bodies: BodiesResource) -> None:
+        config, names = context.config, context.names
+        self._name = names.group(NAME)
+        self._feedback, self._verified = names.of("feedback"), names.of("feedback.verified")
+        self._results, self._rewards = names.of("results"), names.of("rewards")
+        self._counted, self._load = names.of("feedback.counted"), names.of("load")
+        self._dead = names.of("dead-letter")
+        self._keyring = context.keyring
+        self._bodies = bodies
+        self._kept_s = config.settle.dedupe_window_s
+        self._seen_s = max(config.feedback.ttl_s, config.settle.dedupe_window_s)
+        self._max_ids = max(1, config.settle.dedupe_max_ids // config.kafka.partitions)
+
+    def stage(self) -> Stage:
+        return Stage(
+            name=self._name,
+            sources=(self._feedback, self._verified, self._results),
+            outputs=frozenset({self._verified, self._rewards, self._counted, self._load, self._dead}),
+            handle=self.handle,
+            tick=self.tick,
+            prefetch=self.prefetch,
+            index=self.index,
+            rows=lambda: SettleRows(self._max_ids),
+            resources=(self._bodies,),
+            culprit=give_up(NAME, self._dead),
+        )
+
+    def index(self, rows: SettleRows) -> Desk:
+        desk = Desk(rows)
+        for key, value in rows.items():
+            if key[:1] == _PARKED:
+                verified = orjson.loads(value)
+                desk.park(key, verified["request_id"], verified["at_ms"])
+            elif key == _NEWEST:
+                desk.newest = int.from_bytes(value)
+            elif key == _DOUBLED:
+                desk.doubled = int.from_bytes(value)
+        return desk
+
+    async def prefetch(self, batch: Batch) -> list[Any]:
+        """For each record the one that its header ``fetch`` names."""
+        found: list[Any] = [None] * len(batch.records)
+        if batch.tp.topic != self._verified:
+            return found
+        named = {at: header for at, record in enumerate(batch.records) if (header := _header(record, _FETCH))}
+        if named:
+            places: list[Place] = [tuple(orjson.loads(header)) for header in named.values()]
+            for at, body in zip(named, await self._bodies.fetch(places), strict=True):
+                found[at] = body
+        return found
+
+    def handle(self, batch: Batch, unit: UnitLike) -> None:
+        if batch.tp.topic == self._results:
+            self._settled(batch, unit)
+        elif batch.tp.topic == self._feedback:
+            for record in batch.records:
+                if record.value is not None:
+                    self._verify(record, unit)
+        else:
+            for record, body in zip(batch.records, batch.fetched, strict=True):
+                self._join(record, body, unit)
+
+    def tick(self, now_ms: int, unit: UnitLike) -> None:
+        desk: Desk = unit.index
+        self._give_up_waiting(desk, unit)
+        read_to_s = unit.read_to_ms // 1000
+        bucket = desk.rows.droppable(read_to_s)
+        if bucket is not None:
+            unit.put(DROP + bucket.to_bytes(4), None)
+        desk.rows.sweep(read_to_s)
+        self._tell_load(desk, now_ms, unit)
+
+    # Step 1: verify
+
+    def _verify(self, record: Any, unit: UnitLike) -> None:
+        """A genuine token, or a request id, goes on to the lane of its request."""
+        try:
+            feedback = decode(Feedback, record.value)
+            facts = None
+            if feedback.feedback_token is not None:
+                facts = open_token(feedback.feedback_token, self._keyring, record.timestamp)
+        except (BadRecord, TokenError) as error:
+            self._reject(record, error, unit)
+            return
+        request_id = feedback.request_id if facts is None else facts.request_id
+        assert request_id is not None  # the codec sees to it: token or id
+        verified = VerifiedFeedback(
+            request_id=request_id,
+            kind=feedback.kind,
+            source=feedback.source,
+            value=feedback.value,
+            weight=feedback.weight,
+            at_ms=record.timestamp,
+            facts=None if facts is None else asdict(facts),
+            source_topic=record.topic,
+            source_partition=record.partition,
+            source_offset=record.offset,
+        )
+        key = request_id.encode()
+        unit.emit(self._verified, key, encode(verified), partition=unit.by_key(self._verified, key))
+
+    # Step 2: join and count
+
+    def _settled(self, batch: Batch, unit: UnitLike) -> None:
+        """Keep where the results lie; join the feedback that has waited for them."""
+        desk: Desk = unit.index
+        before = desk.doubled
+        for record in batch.records:
+            request_id = (_header(record, "id") or b"").decode("latin-1")
+            if not _ID.fullmatch(request_id):
+                self._reject(record, unreadable(ValueError(f"header id: {request_id[:80]!r}")), unit)
+                continue
+            id16 = bytes.fromhex(request_id)
+            desk.newest = record.offset
+            if desk.kept(id16, unit) is not None:
+                desk.doubled += 1
+                continue
+            desk.keep(id16, record.offset % _OFFSETS, record.timestamp // 1000 + self._kept_s, unit)
+            if request_id in desk.parked:
+                self._unpark(request_id, record, unit)
+        if desk.newest >= 0:
+            unit.put(_NEWEST, desk.newest.to_bytes(8))
+        if desk.doubled != before:
+            unit.put(_DOUBLED, desk.doubled.to_bytes(8))
+
+    def _join(self, record: Any, body: Any, unit: UnitLike) -> None:
+        """One verified feedback, with the record it had asked for."""
+        why = _header(record, _REJECT)
+        try:
+            verified = VerifiedFeedback(**orjson.loads(record.value))
+        except (ValueError, TypeError) as error:
+            self._reject(record, unreadable(error), unit)
+            return
+        if why is not None:
+            self._reject(body or _Gone(verified), _unknown(why.decode()), unit)
+        elif verified.facts is not None:
+            self._count(verified, FeedbackFacts(**verified.facts), unit)
+        elif _header(record, _FETCH) is not None:
+            self._join_result(verified, body, unit)
+        else:
+            self._look_up(verified, unit)
+
+    def _look_up(self, verified: VerifiedFeedback, unit: UnitLike) -> None:
+        """By request id: ask for the result, or wait for it."""
+        desk: Desk = unit.index
+        low = desk.kept(bytes.fromhex(verified.request_id), unit)
+        if low is not None:
+            place = (self._results, unit.partition, desk.place(low))
+            self._emit_again(verified, unit, (_FETCH, orjson.dumps(place)))
+        elif len(desk.due) >= MAX_PARKED:
+            self._refuse(verified, "too many wait for their results", unit)
+        else:
+            key = _PARKED + verified.source_partition.to_bytes(4) + verified.source_offset.to_bytes(8)
+            unit.put(key, encode(verified))
+            desk.park(key, verified.request_id, verified.at_ms)
+
+    def _unpark(self, request_id: str, result: Any, unit: UnitLike) -> None:
+        desk: Desk = unit.index
+        for key in desk.parked.pop(request_id):
+            waiting = unit.get(key)
+            if waiting is not None:
+                unit.put(key, None)
+                self._join_result(VerifiedFeedback(**orjson.loads(waiting)), result, unit)
+
+    def _join_result(self, verified: VerifiedFeedback, result: Any, unit: UnitLike) -> None:
+        facts = self._facts(verified.request_id, result)
+        if isinstance(facts, str):
+            self._refuse(verified, facts, unit)
+        else:
+            self._count(verified, facts, unit)
+
+    def _facts(self, request_id: str, result: Any) -> FeedbackFacts | str:
+        """What the result says of its decision (its own token has it all), or why there is nothing to judge."""
+        if result is None or result.value is None:
+            return "its result is gone"
+        found = orjson.loads(result.value)
+        if found["id"] != request_id:
+            return "its result is gone"
+        token = found["router"]["feedback_token"]
+        if token is None:
+            return "the request failed: there is no answer to judge"
+        try:
+            return open_token(token, self._keyring, 0)
+        except TokenError:
+            return "its result was signed with a key that is no longer known"
+
+    def _count(self, verified: VerifiedFeedback, facts: FeedbackFacts, unit: UnitLike) -> None:
+        """Count once per request id, kind and source."""
+        desk: Desk = unit.index
+        seen16 = xxhash.xxh3_128_digest(f"{facts.request_id}\0{verified.kind}\0{verified.source}".encode())
+        repeat = desk.kept(seen16, unit) is not None
+        if not repeat:
+            desk.keep(seen16, 0, verified.at_ms // 1000 + self._seen_s, unit)
+            self._reward(verified, facts, unit)
+        counted = CountedFeedback(
+            request_id=facts.request_id,
+            tenant=facts.tenant,
+            lane=facts.lane,
+            pool=facts.pool,
+            stratum=facts.stratum,
+            model=facts.model,
+            cohort=facts.cohort,
+            kind=verified.kind,
+            value=verified.value,
+            repeat=repeat,
+            at_ms=verified.at_ms,
+        )
+        unit.emit(self._counted, facts.request_id.encode(), encode(counted))
+
+    def _reward(self, verified: VerifiedFeedback, facts: FeedbackFacts, unit: UnitLike) -> None:
+        reward = reward_of(
+            facts,
+            kind=verified.kind,
+            source=verified.source,
+            value=verified.value,
+            weight=verified.weight,
+            at=to_rfc3339(verified.at_ms),
+        )
+        if reward is not None:
+            key = reward_key(reward.pool, reward.stratum).encode()
+            unit.emit(self._rewards, key, encode(reward), partition=unit.by_key(self._rewards, key))
+
+    def _give_up_waiting(self, desk: Desk, unit: UnitLike) -> None:
+        """Reject what has waited until everything of its time was read."""
+        for _ in range(REJECTS_A_TICK):
+            if not desk.due or desk.due[0][0] > unit.read_to_ms:
+                return
+            _, key, request_id = heapq.heappop(desk.due)
+            waiting = unit.get(key)
+            if waiting is not None:
+                unit.put(key, None)
+                self._refuse(
+                    VerifiedFeedback(**orjson.loads(waiting)), "no such request, or its id was forgotten", unit
+                )
+                desk.parked[request_id].remove(key)
+                if not desk.parked[request_id]:
+                    del desk.parked[request_id]
+
+    def _refuse(self, verified: VerifiedFeedback, why: str, unit: UnitLike) -> None:
+        """Ask for the feedback record itself, to put it into the dead letter."""
+        place = (verified.source_topic, verified.source_partition, verified.source_offset)
+        self._emit_again(verified, unit, (_FETCH, orjson.dumps(place)), (_REJECT, why.encode()))
+
+    def _emit_again(self, verified: VerifiedFeedback, unit: UnitLike, *headers: tuple[str, bytes]) -> None:
+        unit.emit(self._verified, verified.request_id.encode(), encode(verified), headers=[*headers])
+
+    def _reject(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
+        unit.emit(self._dead, record.key, dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
+
+    def _tell_load(self, desk: Desk, now_ms: int, unit: UnitLike) -> None:
+        """How many ids are kept and results doubled: when that changed, at most once a second."""
+        figures = (desk.rows.kept, desk.doubled)
+        if figures == desk.told or now_ms < desk.told_ms + LOAD_EVERY_MS:
+            return
+        desk.told, desk.told_ms = figures, now_ms
+        found = Load(
+            stage=NAME,
+            partition=unit.partition,
+            at_ms=now_ms,
+            read_to_ms=unit.read_to_ms,
+            ids=desk.rows.kept,
+            doubled=desk.doubled,
+        )
+        unit.emit(self._load, f"{NAME}/{unit.partition}".encode(), encode(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """A feedback record that its topic no longer holds, for its dead letter."""
+
+    verified: VerifiedFeedback
+    key: None = None
+    value: None = None
+
+    @property
+    def topic(self) -> str:
+        return self.verified.source_topic
+
+    @property
+    def partition(self) -> int:
+        return self.verified.source_partition
+
+    @property
+    def offset(self) -> int:
+        return self.verified.source_offset
+
+
+def build(context: Context) -> list[Stage]:
+    return [FeedbackStage(context, BodyReader(context.client)).stage()]
+
+
+def _unknown(why: str) -> PointsmanError:
+    return PointsmanError(f"request_id: {why}", code=RejectCode.UNKNOWN_REQUEST)
+
+
+def _header(record: Any, name: str) -> bytes | None:
+    headers: Iterable[tuple[str, bytes]] = record.headers
+    for key, value in headers:
+        if key == name:
+            return value
+    return None

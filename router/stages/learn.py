@@ -1,0 +1,235 @@
+"""Turns rewards into weights: one posterior per pool and stratum, all of whose rewards meet in one partition.
+
+- What may move a posterior is said in ``core/reward``; how, in ``core/bandit``. A reward of a pool or model that is not
+  configured is ignored and counted in the log; one that is malformed is a dead letter.
+- Weights of a stratum are published at most once a second, and only when they changed: by 0.001, or the evidence behind
+  them in its first two digits. Evidence fades with time, so each stratum is looked at every ten minutes without news.
+- ``policy_version`` is ``<policy>:<n>``, n counting the published weights of the stratum.
+- Pools with policy ``fixed`` have nothing to learn: nothing is kept, nothing published.
+
+Table: key ``pool/stratum`` -> JSON ``{"version", "state", "published"}``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from router.config import Config
+from router.contract.codec import decode, encode, from_rfc3339, to_rfc3339
+from router.contract.errors import BadRecord, RejectCode
+from router.contract.records import Reward, Weights
+from router.core.bandit import POLICIES, Arms, Observation, Policy, observation_of
+from router.core.reward import is_evidence, reward_key
+from router.kafka.stage import Stage
+from router.kafka.table import DictRows, Rows
+from router.kafka.transport import Batch
+from router.kafka.unit import UnitLike
+from router.stages.context import Context
+from router.stages.dead_letter import dead_letter, give_up
+
+log = logging.getLogger(__name__)
+
+NAME = "learn"
+PUBLISH_EVERY_MS = 1_000
+LOOK_EVERY_MS = 600_000
+#: Weights take some milliseconds of quadrature; ticks come often.
+STRATA_A_TICK = 1
+_DECIMALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """How a configured pool learns."""
+
+    policy: Policy[Any]
+    arms: Arms
+
+
+@dataclass(slots=True)
+class Posterior:
+    """A stratum: the policy's state, and what was last published (weights, evidence) as version ``version``."""
+
+    state: Any
+    version: int = 0
+    published: list[dict[str, float]] | None = None
+    looked_ms: int = 0
+    due_ms: int = 0
+
+
+@dataclass(slots=True)
+class Strata:
+    """A lane's strata by key, and a heap of (when to look, key); an entry that is not a stratum's ``due_ms`` is stale."""
+
+    posteriors: dict[str, Posterior] = field(default_factory=dict)
+    due: list[tuple[int, str]] = field(default_factory=list)
+
+    def plan(self, key: str, due_ms: int) -> None:
+        """Look at a stratum at ``due_ms``, instead of when it was planned before."""
+        self.posteriors[key].due_ms = due_ms
+        heapq.heappush(self.due, (due_ms, key))
+
+
+class Learn:
+    """The stage's handlers for one configuration."""
+
+    def __init__(self, context: Context) -> None:
+        names = context.names
+        self._name = names.group(NAME)
+        self._rewards, self._weights, self._dead = names.of("rewards"), names.of("weights"), names.of("dead-letter")
+        self._learners = learners(context.config)
+        self._ignored: Counter[str] = Counter()
+
+    def stage(self) -> Stage:
+        return Stage(
+            name=self._name,
+            sources=(self._rewards,),
+            outputs=frozenset({self._weights, self._dead}),
+            handle=self.handle,
+            tick=self.tick,
+            index=self.index,
+            rows=DictRows,
+            culprit=give_up(NAME, self._dead),
+        )
+
+    def index(self, rows: Rows) -> Strata:
+        """All strata whose pool still learns, each to be looked at at once: the configuration may be another."""
+        strata = Strata()
+        for key, value in rows.items():
+            name = key.decode()
+            learner = self._learners.get(name.partition("/")[0])
+            if learner is not None:
+                row = orjson.loads(value)
+                strata.posteriors[name] = Posterior(learner.policy.load(row["state"]), row["version"], row["published"])
+                strata.plan(name, 0)
+        return strata
+
+    def handle(self, batch: Batch, unit: UnitLike) -> None:
+        news: defaultdict[str, list[Observation]] = defaultdict(list)
+        for record in batch.records:
+            if record.value is None:
+                continue
+            try:
+                reward = decode(Reward, record.value)
+                at_ms = _time(reward.at)
+            except BadRecord as error:
+                error.code = RejectCode.INVALID_FEEDBACK
+                letter = dead_letter(record, error, stage=NAME, at_ms=unit.now_ms)
+                unit.emit(self._dead, record.key, letter)
+                continue
+            seen = self._observation(reward, at_ms)
+            if isinstance(seen, str):
+                self._ignore(seen)
+            else:
+                news[reward_key(reward.pool, reward.stratum)].append(seen)
+        for key, observations in news.items():
+            self._learn(key, observations, unit)
+
+    def tick(self, now_ms: int, unit: UnitLike) -> None:
+        strata: Strata = unit.index
+        looked = 0
+        while strata.due and strata.due[0][0] <= now_ms and looked < STRATA_A_TICK:
+            due_ms, key = heapq.heappop(strata.due)
+            posterior = strata.posteriors[key]
+            if posterior.due_ms == due_ms:
+                self._look(key, posterior, now_ms, unit)
+                posterior.looked_ms = now_ms
+                strata.plan(key, now_ms + LOOK_EVERY_MS)
+                looked += 1
+
+    def _observation(self, reward: Reward, at_ms: int) -> Observation | str:
+        """What the pool may learn from a reward, or why nothing."""
+        learner = self._learners.get(reward.pool)
+        if learner is None:
+            return f"pool {reward.pool} does not learn"
+        if reward.model not in learner.arms.models:
+            return f"pool {reward.pool} has no model {reward.model}"
+        if not is_evidence(reward):
+            return "cohort, or a model that was not chosen first"
+        return observation_of(reward, at_ms)
+
+    def _learn(self, key: str, observations: list[Observation], unit: UnitLike) -> None:
+        strata: Strata = unit.index
+        policy = self._learners[key.partition("/")[0]].policy
+        posterior = strata.posteriors.get(key)
+        if posterior is None:
+            posterior = strata.posteriors[key] = Posterior(policy.empty())
+        posterior.state = policy.update(posterior.state, observations, unit.now_ms)
+        self._store(key, posterior, unit)
+        strata.plan(key, posterior.looked_ms + PUBLISH_EVERY_MS)
+
+    def _look(self, key: str, posterior: Posterior, now_ms: int, unit: UnitLike) -> None:
+        """Publish a stratum's weights if they changed."""
+        pool, _, stratum = key.partition("/")
+        learner = self._learners[pool]
+        weights = rounded(learner.policy.weights(posterior.state, learner.arms, now_ms), learner.arms.baseline)
+        known = learner.policy.evidence(posterior.state, now_ms)
+        evidence = {model: float(f"{known.get(model, 0.0):.2g}") for model in learner.arms.models}
+        if [weights, evidence] == posterior.published:
+            return
+        posterior.version += 1
+        posterior.published = [weights, evidence]
+        self._store(key, posterior, unit)
+        published = Weights(
+            pool=pool,
+            stratum=stratum,
+            weights=weights,
+            policy_version=f"{learner.policy.name}:{posterior.version}",
+            evidence=evidence,
+            at=to_rfc3339(now_ms),
+        )
+        unit.emit(self._weights, key.encode(), encode(published))
+
+    def _store(self, key: str, posterior: Posterior, unit: UnitLike) -> None:
+        policy = self._learners[key.partition("/")[0]].policy
+        row = {
+            "version": posterior.version,
+            "state": policy.dump(posterior.state),
+            "published": posterior.published,
+        }
+        unit.put(key.encode(), orjson.dumps(row))
+
+    def _ignore(self, why: str) -> None:
+        """Log the first, second, fourth, ... reward that was ignored for this reason."""
+        self._ignored[why] += 1
+        n = self._ignored[why]
+        if n & (n - 1) == 0:
+            log.warning("rewards ignored so far: %d (%s)", n, why)
+
+
+def learners(config: Config) -> dict[str, Learner]:
+    """The pools that learn, by name."""
+    found: dict[str, Learner] = {}
+    for name, pool in config.pools.items():
+        policy = POLICIES.get(pool.policy)
+        if policy is not None and pool.policy != "fixed":
+            arms = Arms(models=pool.models, baseline=pool.baseline, margin=pool.margin, weights=pool.weights)
+            found[name] = Learner(policy, arms)
+    return found
+
+
+def rounded(weights: dict[str, float], baseline: str) -> dict[str, float]:
+    """To three decimals; what rounding takes or leaves is the baseline's, so that the sum is 1.
+
+    >>> rounded({"small": 0.12345, "large": 0.87655}, "large")
+    {'small': 0.123, 'large': 0.877}
+    """
+    found = {model: round(weight, _DECIMALS) for model, weight in weights.items() if model != baseline}
+    rest = round(1.0 - sum(found.values()), _DECIMALS)
+    return {model: max(0.0, rest) if model == baseline else found[model] for model in weights}
+
+
+def build(context: Context) -> list[Stage]:
+    return [Learn(context).stage()]
+
+
+def _time(text: str) -> int:
+    try:
+        return from_rfc3339(text)
+    except ValueError as error:
+        raise BadRecord(f"at: {error}") from error

@@ -1,0 +1,211 @@
+"""Watches the health of each model, unknown prices, and the orders that people give.
+
+Two steps in one stage, as in ``account``:
+
+    usage of lane p --> evidence by model and second --> health.counts[q], q by model
+    health.counts[q] of lane q --> one health machine a model --> health, alerts
+
+1. A piece of a batch becomes one record a model and second; no state.
+2. ``core/health`` says how a model is, ``core/incidents`` which alerts are open. Health is published when the state
+   changes, and at most once a second when its figures moved: error rate or rate-limited share by 0.01, p95 by a tenth.
+   A model nobody called has no health record: it counts as up.
+
+Orders in ``control`` are obeyed by every router and worker by itself; here each is checked once, and one that no router
+obeys (unreadable, without ``by`` or ``reason``, an action that does not fit its scope) becomes a dead letter.
+
+Table: key model -> JSON ``[health, incidents, published_ms, published]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from router.contract.codec import decode_control, encode, to_rfc3339
+from router.contract.errors import BadRecord
+from router.contract.records import Alert, Health
+from router.core.evidence import Evidence
+from router.core.health import ModelHealth
+from router.core.incidents import Incidents
+from router.kafka.stage import Stage
+from router.kafka.table import DictRows, Rows
+from router.kafka.transport import Batch
+from router.kafka.unit import UnitLike
+from router.stages.context import Context
+from router.stages.dead_letter import dead_letter, give_up, unreadable
+
+NAME = "watch"
+PUBLISH_EVERY_MS = 1_000
+#: A change of less is not worth a record to every router.
+_SHARE_STEP, _P95_STEP = 0.01, 0.1
+#: Alerts of models concern no pool and no stratum: their key is ``none/none/signal``.
+_NONE = "none"
+
+
+@dataclass(slots=True)
+class Watched:
+    """One model. ``published``: state, error rate, rate-limited share and p95 as last published at ``published_ms``."""
+
+    health: ModelHealth = field(default_factory=ModelHealth)
+    incidents: Incidents = field(default_factory=Incidents)
+    published_ms: int = 0
+    published: list[Any] | None = None
+
+    def shows(self) -> list[Any]:
+        health = self.health
+        return [health.state, health.error_rate, health.rate_limited_share, health.p95_ms]
+
+    def has_news(self, now_ms: int) -> bool:
+        """Whether to publish now."""
+        if self.published is None or self.published[0] != self.health.state:
+            return True
+        if now_ms < self.published_ms + PUBLISH_EVERY_MS:
+            return False
+        _, *before = self.published
+        _, *after = self.shows()
+        steps = (_SHARE_STEP, _SHARE_STEP, _P95_STEP * (before[2] or 0.0))
+        return any(_moved(*change) for change in zip(before, after, steps, strict=True))
+
+
+class Watch:
+    """The stage's handlers for one installation."""
+
+    def __init__(self, context: Context) -> None:
+        names = context.names
+        self._name = names.group(NAME)
+        self._usage, self._counts, self._control = (names.of(name) for name in ("usage", "health.counts", "control"))
+        self._health, self._alerts, self._dead = (names.of(name) for name in ("health", "alerts", "dead-letter"))
+
+    def stage(self) -> Stage:
+        return Stage(
+            name=self._name,
+            sources=(self._usage, self._counts, self._control),
+            outputs=frozenset({self._counts, self._health, self._alerts, self._dead}),
+            handle=self.handle,
+            tick=self.tick,
+            index=self.index,
+            rows=DictRows,
+            culprit=give_up(NAME, self._dead),
+        )
+
+    def index(self, rows: Rows) -> dict[str, Watched]:
+        found: dict[str, Watched] = {}
+        for key, value in rows.items():
+            health, incidents, published_ms, published = orjson.loads(value)
+            watched = Watched(ModelHealth.from_json(health), Incidents(*incidents), published_ms, published)
+            found[key.decode()] = watched
+        return found
+
+    def handle(self, batch: Batch, unit: UnitLike) -> None:
+        if batch.tp.topic == self._usage:
+            self._count(batch, unit)
+        elif batch.tp.topic == self._counts:
+            self._judge(batch, unit)
+        else:
+            self._check_orders(batch, unit)
+
+    def tick(self, now_ms: int, unit: UnitLike) -> None:
+        models: dict[str, Watched] = unit.index
+        for model, watched in models.items():
+            before = watched.shows()
+            watched.health.tick(now_ms)
+            alert = watched.incidents.on_time(model, now_ms)
+            if alert is not None:
+                self._alert(alert, unit)
+            if alert is not None or before != watched.shows() or watched.has_news(now_ms):
+                self._tell(model, watched, now_ms, unit)
+
+    def _count(self, batch: Batch, unit: UnitLike) -> None:
+        """One record a model and second of what the piece holds."""
+        parts: dict[tuple[str, int], Evidence] = {}
+        for record in batch.records:
+            if record.value is None:
+                continue
+            try:
+                found = orjson.loads(record.value)
+                part = (found["model"], found["at_ms"] // 1000)
+                evidence = parts.get(part)
+                if evidence is None:
+                    evidence = parts[part] = Evidence(part[1])
+                evidence.add(
+                    found["status"],
+                    found["error_code"],
+                    at_ms=found["at_ms"],
+                    latency_ms=found["latency_ms"],
+                    cost_nano_usd=found["cost_nano_usd"],
+                )
+            except (ValueError, LookupError, TypeError) as error:
+                self._reject(record, unreadable(error), unit)
+        for (model, _), evidence in parts.items():
+            key = model.encode()
+            value = orjson.dumps(evidence.to_json())
+            unit.emit(self._counts, key, value, partition=unit.by_key(self._counts, key))
+
+    def _judge(self, batch: Batch, unit: UnitLike) -> None:
+        models: dict[str, Watched] = unit.index
+        changed: set[str] = set()
+        for record in batch.records:
+            try:
+                model = (record.key or b"").decode()
+                evidence = Evidence.from_json(orjson.loads(record.value or b""))
+            except (ValueError, LookupError, TypeError) as error:
+                self._reject(record, unreadable(error), unit)
+                continue
+            watched = models.setdefault(model, Watched())
+            if evidence.unpriced:
+                alert = watched.incidents.on_unpriced(model, evidence.unpriced, unit.now_ms)
+                self._alert(alert, unit)
+            watched.health.observe(evidence, unit.now_ms)
+            changed.add(model)
+        for model in sorted(changed):
+            self._tell(model, models[model], unit.now_ms, unit)
+
+    def _check_orders(self, batch: Batch, unit: UnitLike) -> None:
+        for record in batch.records:
+            if record.value is None:
+                continue
+            try:
+                decode_control(record.value)
+            except BadRecord as error:
+                self._reject(record, error, unit)
+
+    def _tell(self, model: str, watched: Watched, now_ms: int, unit: UnitLike) -> None:
+        """Store a model that changed, publish it if there is news, open or close its alert."""
+        health = watched.health
+        self._alert(watched.incidents.on_state(model, health.state, health.reason, now_ms), unit)
+        if watched.has_news(now_ms):
+            watched.published_ms, watched.published = now_ms, watched.shows()
+            record = Health(
+                model=model,
+                state=health.state,
+                reason=health.reason,
+                error_rate=None if health.error_rate is None else round(health.error_rate, 4),
+                p95_ms=None if health.p95_ms is None else round(health.p95_ms, 1),
+                queue_wait_ms=None,
+                endpoints={},
+                until=None if health.until_ms is None else to_rfc3339(health.until_ms),
+                at=to_rfc3339(now_ms),
+            )
+            unit.emit(self._health, model.encode(), encode(record))
+        row = [health.to_json(), watched.incidents.to_json(), watched.published_ms, watched.published]
+        unit.put(model.encode(), orjson.dumps(row))
+
+    def _alert(self, alert: Alert | None, unit: UnitLike) -> None:
+        if alert is not None:
+            key = f"{alert.pool or _NONE}/{alert.stratum or _NONE}/{alert.signal}"
+            unit.emit(self._alerts, key.encode(), encode(alert))
+
+    def _reject(self, record: Any, error: BadRecord, unit: UnitLike) -> None:
+        unit.emit(self._dead, record.key, dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
+
+
+def build(context: Context) -> list[Stage]:
+    return [Watch(context).stage()]
+
+
+def _moved(before: float | None, after: float | None, step: float) -> bool:
+    if before is None or after is None:
+        return before is not after
+    return abs(after - before) >= step and after != before
