@@ -18,14 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 RESTART_MIN_S = 0.1
 RESTART_MAX_S = 5.0
 SETTLED_S = 20.0
 GRACE_S = 8.0
-POLL_S = 0.05
 
 PARENT = "POINTSMAN_PARENT"
 #: Tells a child its slot: the static group id of its stages ends with it.
@@ -50,11 +49,12 @@ class Child:
     name: str
     arguments: Sequence[str]
     log: Path
+    env: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     restarts: int = 0
     wait_s: float = RESTART_MIN_S
-    start_at_s: float = field(default=0.0)
+    start_at_s: float = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -62,31 +62,23 @@ class Child:
 
 
 class Supervisor:
-    """Starts children, restarts what ends, stops all. ``told`` hears of each exit: name, exit code.
+    """Starts children, restarts what ends, stops all; ``say`` hears of each end.
 
     Must be created, run and stopped on one thread: the kernel ties the children's lives to the thread that forked them.
     """
 
-    def __init__(self, env: Mapping[str, str], told: Callable[[str, int], None] = lambda name, code: None) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         self.children: dict[str, Child] = {}
-        self._env = dict(env)
-        self._told = told
-        self._stopping = False
+        self._say = say
 
-    def add(self, name: str, arguments: Sequence[str], log: Path) -> None:
-        """Start a child and keep it running."""
+    def add(self, name: str, arguments: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+        """Start ``pointsman`` with ``arguments`` and keep it running; its output goes to ``log``."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        child = self.children[name] = Child(name, arguments, log)
+        child = self.children[name] = Child(name, arguments, log, env)
         self._start(child)
 
-    def run(self, until: Callable[[], bool]) -> None:
-        """Keep the children running until ``until()`` is true, asked every ``POLL_S``."""
-        while not until():
-            self.poll()
-            time.sleep(POLL_S)
-
     def poll(self) -> None:
-        """Look once after each child."""
+        """Look once after each child; call it several times a second."""
         now_s = time.monotonic()
         for child in self.children.values():
             if child.process is None:
@@ -118,7 +110,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self._env, PARENT: str(os.getpid()), SLOT: "0"},
+                env={**child.env, PARENT: str(os.getpid()), SLOT: "0"},
                 start_new_session=True,  # Ctrl-C is the supervisor's to pass on
             )
 
@@ -129,4 +121,8 @@ class Supervisor:
         child.restarts += 1
         child.start_at_s = now_s + child.wait_s
         child.wait_s = min(child.wait_s * 2, RESTART_MAX_S)
-        self._told(child.name, code)
+        self._say(f"{child.name} ended ({_cause(code)}), starting it again; its log: {child.log}")
+
+
+def _cause(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

@@ -98,7 +98,7 @@ def scan(path: Path, tenant: str | None) -> Scan:
     Raises:
         ConfigError: a line that cannot be sent, or two lines with one ``custom_id``.
     """
-    halves, content = array("Q"), xxhash.xxh3_128(tenant or "")
+    halves, content = array("Q"), xxhash.xxh3_128((tenant or "").encode())
     for _, line in read_lines(path, tenant):
         halves.append(line.half)
         content.update(line.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,11 @@ def common(command: Command) -> Command:
     def with_config(*args: Any, config_path: str | None, broker: str | None, **options: Any) -> Any:
         from router.config import load
 
-        overrides = {"kafka": {"broker": checked_address(broker)}} if broker else {}
-        return command(*args, config=load(Path(config_path) if config_path else None, overrides), **options)
+        if config_path:
+            os.environ["POINTSMAN_CONFIG"] = str(Path(config_path).resolve())  # for the processes of `up`
+        if broker:
+            os.environ["BROKER"] = checked_address(broker)
+        return command(*args, config=load(config_path), **options)
 
     return with_config
 

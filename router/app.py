@@ -1,0 +1,229 @@
+"""One process: the stages and workers it was asked to run, its HTTP server, its signals, its end.
+
+Ends with 0 on SIGTERM or SIGINT, in order: fetching stops, open turns end, producers close, the group is left. Ends
+with 1 when anything in it fails or stands still; whoever supervises it starts it again, and the new one recovers from
+what Kafka has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from router.config import Config, sasl_password, signing_secret
+from router.contract.errors import ConfigError
+from router.contract.topics import Names
+from router.core.keyring import Keyring
+from router.kafka import admin
+from router.kafka.client import Client, Security
+from router.kafka.stage_app import StageApp, new_stage_app
+from router.stages import STAGES
+from router.stages.context import Context
+from router.supervisor import SLOT
+from router.web.process import ProcessServer
+from router.web.stage import WebStage
+from router.web.watchdog import Watchdog
+from router.work.worker import ModelWorker, new_workers
+
+log = logging.getLogger(__name__)
+
+#: In the data folder: where the embedded broker of ``up`` listens.
+BROKER_FILE = "broker"
+WEB = "web"
+
+
+def client_of(config: Config) -> Client:
+    """The Kafka that the configuration names, else the one that ``pointsman up`` runs in the data folder.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    kafka = config.kafka
+    if kafka.broker:
+        return Client(kafka.broker, _security(config))
+    place = kafka.data_dir / BROKER_FILE
+    try:
+        return Client(place.read_text().strip(), None)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no broker: `pointsman up` starts one (and notes it in {place}), --broker HOST:PORT names one"
+        ) from None
+
+
+def _security(config: Config) -> Security | None:
+    kafka = config.kafka
+    if kafka.security_protocol == "PLAINTEXT":
+        return None
+    return Security(
+        protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        username=kafka.sasl_username,
+        password=sasl_password(config),
+        cafile=_text(kafka.ssl_cafile),
+        certfile=_text(kafka.ssl_certfile),
+        keyfile=_text(kafka.ssl_keyfile),
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+async def create_topics(client: Client, config: Config) -> tuple[int, int]:
+    """Create what is missing; how many were, and how many were there."""
+    wanted = {
+        name: admin.TopicSpec(
+            partitions=config.kafka.partitions,
+            replication=config.kafka.replication_factor,
+            cleanup=topic.cleanup,
+            max_bytes=topic.max_bytes,
+            append_time=topic.append_time,
+            retention_ms=topic.retention_ms,
+        )
+        for name, topic in Names(config.kafka.prefix).all(list(config.models)).items()
+    }
+    missing = [one for one in await admin.describe(client, wanted) if one.found == "0"]
+    await admin.create_topics(client, wanted)
+    return len(missing), len(wanted) - len(missing)
+
+
+def keyring_of(config: Config) -> Keyring:
+    """The keys that sign slips and tokens.
+
+    Raises:
+        ConfigError: no secret is configured.
+    """
+    secret = signing_secret(config)
+    if secret is None:
+        raise ConfigError(
+            "security.secret_file or security.secret_env: a process that runs stages needs the secret that signs slips "
+            "and feedback tokens, 32 bytes or more, the same for all"
+        )
+    return Keyring.parse(secret)
+
+
+def run_process(config: Config, stages: Sequence[str], models: Sequence[str], name: str) -> int:
+    """Run stages and workers until a signal; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s  %(message)s", stream=sys.stderr)
+    _quiet_libraries()
+    return asyncio.run(_run(config, stages, models, name))
+
+
+def _quiet_libraries() -> None:
+    for noisy in ("aiokafka", "faust", "mode", "aiohttp.access"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+async def _run(config: Config, stages: Sequence[str], models: Sequence[str], name: str) -> int:
+    data_dir = config.kafka.data_dir.resolve()
+    context = Context(
+        config=config,
+        client=client_of(config),
+        keyring=keyring_of(config),
+        names=Names(config.kafka.prefix),
+        data_dir=data_dir,
+    )
+    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, lambda: _end(end, 0))
+    async with _serving(context, stages, name) as watchdog:
+        await admin.wait_reachable(context.client)
+        async with _stages(context, stages, watchdog, end), _workers(context, models, watchdog, end):
+            log.info("%s: running %s", name, ", ".join([*stages, *models]))
+            return await end
+
+
+def _end(end: asyncio.Future[int], code: int) -> None:
+    if not end.done():
+        end.set_result(code)
+
+
+@contextlib.asynccontextmanager
+async def _serving(context: Context, stages: Sequence[str], name: str) -> AsyncIterator[Watchdog]:
+    """The process's HTTP server and the watchdog over all that is added to it; serves before there is a broker."""
+    watchdog = Watchdog([], _leave)
+    server: WebStage | ProcessServer
+    if WEB in stages:
+        server = WebStage(context, watchdog, name=name)
+    else:
+        port = context.config.web.port if "POINTSMAN_WEB__PORT" in os.environ else 0
+        server = ProcessServer(name, watchdog, host="127.0.0.1", port=port, data_dir=context.data_dir)
+    await server.start()
+    await watchdog.start()
+    try:
+        yield watchdog
+    finally:
+        await watchdog.stop()
+        await server.stop()
+
+
+def _leave(why: str) -> None:
+    """What stands still cannot end in order."""
+    log.critical("this process stands still, so it ends: %s", why)
+    os._exit(1)
+
+
+@contextlib.asynccontextmanager
+async def _stages(
+    context: Context, names: Sequence[str], watchdog: Watchdog, end: asyncio.Future[int]
+) -> AsyncIterator[None]:
+    """Every stage an app of its own, all in this process; one that crashes ends it."""
+    config, slot = context.config.kafka, os.environ.get(SLOT)
+    assert context.data_dir is not None
+    apps: list[StageApp] = []
+    for name in names:
+        for stage in STAGES[name](context) if name != WEB else ():
+            group = context.names.group(stage.name)
+            apps.append(
+                new_stage_app(
+                    stage,
+                    context.client,
+                    group=group,
+                    partitions=config.partitions,
+                    data_dir=context.data_dir / "stages" / stage.name,
+                    session_timeout_s=config.session_timeout_s,
+                    instance_id=f"{group}-{slot}" if slot is not None else None,
+                    on_crash=lambda: _end(end, 1),
+                )
+            )
+    try:
+        for app in apps:
+            await app.start()
+            watchdog.add(app)
+        yield
+    finally:
+        await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _workers(
+    context: Context, models: Sequence[str], watchdog: Watchdog, end: asyncio.Future[int]
+) -> AsyncIterator[None]:
+    """A worker a model; one that fails ends the process."""
+    if not models:
+        yield
+        return
+    async with new_workers(context, models) as workers:
+        running = [asyncio.create_task(_work(worker, end)) for worker in workers]
+        for worker in workers:
+            watchdog.add(worker)
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.stop()
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _work(worker: ModelWorker, end: asyncio.Future[int]) -> None:
+    try:
+        await worker.run()
+    except Exception:
+        log.exception("the worker of %s failed", worker.name)
+        _end(end, 1)

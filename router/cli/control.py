@@ -1,0 +1,144 @@
+"""``pin ban drain release``: orders of a person, in force on every router within two seconds."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from router.cli.options import client_of, common
+from router.contract.errors import ConfigError
+
+if TYPE_CHECKING:
+    from router.config import Config
+    from router.contract.records import Control
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def signed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Who and why: required, whatever is ordered."""
+    command = click.option("--by", required=True, metavar="NAME", help="Who orders it.")(command)
+    return click.option("--reason", required=True, metavar="TEXT", help="Why; kept with the order.")(command)
+
+
+def standing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How long an order stands, and whether it is only shown."""
+    command = click.option("--for", "for_", metavar="TIME", help="Expires after 90s, 30m, 2h or 1d.")(command)
+    return click.option("--dry-run", is_flag=True, help="Show what would be ordered, order nothing.")(command)
+
+
+@click.command
+@click.argument("scope")
+@click.argument("model")
+@signed
+@standing
+@common
+def pin(config: Config, scope: str, model: str, **how: Any) -> None:
+    """Send all requests of SCOPE (pool:P, stratum:P/CLASS/BAND, tenant:T, all) to MODEL."""
+    _known(config, model)
+    _order(config, scope, "pin", {"model": model}, **how)
+
+
+@click.command
+@click.argument("scope")
+@signed
+@standing
+@common
+def ban(config: Config, scope: str, **how: Any) -> None:
+    """Take a model (SCOPE model:M) out at once: its queue goes back unmade and falls back."""
+    _order(config, scope, "ban", {}, **how)
+
+
+@click.command
+@click.argument("scope")
+@signed
+@standing
+@common
+def drain(config: Config, scope: str, **how: Any) -> None:
+    """Send a model (SCOPE model:M) no new work; what is queued is served."""
+    _order(config, scope, "drain", {}, **how)
+
+
+@click.command
+@click.argument("scope")
+@click.argument("action", required=False)
+@click.option("--dry-run", is_flag=True, help="Show what would be released, release nothing.")
+@signed
+@common
+def release(config: Config, scope: str, action: str | None, *, by: str, reason: str, dry_run: bool) -> None:
+    """Take back the orders of SCOPE; of one ACTION if given."""
+    import asyncio
+
+    from router import control
+    from router.contract.topics import Names
+
+    topic = Names(config.kafka.prefix).of("control")
+    client = client_of(config)
+    orders = asyncio.run(control.standing(client, topic))
+    released = control.release(orders, scope, action, by=by, reason=reason, now_ms=_now_ms())
+    if not released:
+        there = ", ".join(f"{one.scope} {one.action}" for one in orders) or "none at all"
+        raise ConfigError(f"release {scope} {action or ''}: there is no such order; standing: {there}".replace(" :", ":"))
+    if not dry_run:
+        asyncio.run(control.send(client, topic, released))
+    for one in released:
+        click.echo(f"{'would release' if dry_run else 'released'}: {one.action} {one.scope}")
+
+
+def _order(
+    config: Config,
+    scope: str,
+    action: Any,
+    args: dict[str, Any],
+    *,
+    by: str,
+    reason: str,
+    for_: str | None,
+    dry_run: bool,
+) -> None:
+    import asyncio
+
+    from router import control
+    from router.contract.topics import Names
+
+    kind, _, name = scope.partition(":")
+    if kind == "model":
+        _known(config, name)
+    if kind == "pool" and name not in config.pools:
+        raise ConfigError(f"{action} {scope}: there is no pool {name!r}; pools: {', '.join(config.pools)}")
+    made = control.order(
+        scope, action, args, by=by, reason=reason, now_ms=_now_ms(), for_s=seconds(for_) if for_ else None
+    )
+    if not dry_run:
+        asyncio.run(control.send(client_of(config), Names(config.kafka.prefix).of("control"), [made]))
+    _say(made, dry_run=dry_run)
+
+
+def _say(made: Control, *, dry_run: bool) -> None:
+    args = " ".join(str(value) for value in made.args.values())
+    until = f" until {made.expires_at}" if made.expires_at else ""
+    click.echo(f"{'would order' if dry_run else 'ordered'}: {made.action} {made.scope} {args}".rstrip() + until)
+    if not dry_run:
+        click.echo("in force on every router within 2 s")
+        click.echo(f'undo: pointsman release {made.scope} {made.action} --by {made.by} --reason "..."')
+
+
+def _known(config: Config, model: str) -> None:
+    if model not in config.models:
+        raise ConfigError(f"there is no model {model!r}; models: {', '.join(config.models)}")
+
+
+def seconds(text: str) -> float:
+    """``90s``, ``30m``, ``2h``, ``1d`` as seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if not found or float(found[1]) <= 0:
+        raise ConfigError(f"--for {text!r}: expected a time like 90s, 30m, 2h or 1d")
+    return float(found[1]) * UNITS_S[found[2]]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

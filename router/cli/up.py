@@ -1,0 +1,41 @@
+"""``up``: everything on one machine."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from router.cli.options import common
+
+if TYPE_CHECKING:
+    from router.config import Config
+
+
+@click.command
+@click.option("--sim-behaviour", type=click.Path(dir_okay=False, exists=True), help="How the simulated models behave.")
+@common
+def up(config: Config, sim_behaviour: str | None) -> None:
+    """Run everything on this machine: Kafka (unless a broker is named), all stages, workers, the web stage.
+
+    Data stays in kafka.data_dir; Ctrl-C ends all of it in order.
+    """
+    from router.up import Machine
+
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: asked.append(received))
+    with Machine(config, _say, sim_behaviour=Path(sim_behaviour) if sim_behaviour else None) as machine:
+        machine.wait_ready(lambda: bool(asked))
+        if not asked:
+            click.echo(f"ready: http://{config.web.host}:{config.web.port}/v1/status, or `pointsman status`")
+            click.echo("send requests: pointsman submit FILE --out RESULTS    Ctrl-C ends everything")
+        machine.run(lambda: bool(asked))
+        click.echo("stopping")
+    click.echo("stopped")
+
+
+def _say(text: str) -> None:
+    click.echo(text)

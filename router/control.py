@@ -1,0 +1,113 @@
+"""What a person orders: standing orders are written to the control topic, and read back from it.
+
+One order a scope and action (the record's key): a new one replaces the old, ``release`` writes it with ``active`` false.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from router.contract.codec import decode_control, encode, to_rfc3339
+from router.contract.errors import BadRecord, ConfigError, Unavailable
+from router.contract.ids import partition_of
+from router.contract.records import Action, Control
+from router.kafka.client import Client
+
+READ_S = 10.0
+
+
+def order(
+    scope: str,
+    action: Action,
+    args: dict[str, object],
+    *,
+    by: str,
+    reason: str,
+    now_ms: int,
+    for_s: float | None = None,
+) -> Control:
+    """A standing order, checked by the contract's own rules.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
+    made = Control(
+        scope=scope,
+        action=action,
+        args=args,
+        active=True,
+        by=by,
+        reason=reason,
+        at=to_rfc3339(now_ms),
+        expires_at=to_rfc3339(now_ms + int(for_s * 1000)) if for_s else None,
+    )
+    try:
+        return decode_control(encode(made))
+    except BadRecord as error:
+        raise ConfigError(f"{action} {scope}: {error}") from None
+
+
+def release(standing: list[Control], scope: str, action: str | None, *, by: str, reason: str, now_ms: int) -> list[Control]:
+    """The orders of a scope, taken back; of one action if it is given."""
+    at = to_rfc3339(now_ms)
+    return [
+        replace(one, active=False, by=by, reason=reason, at=at, expires_at=None)
+        for one in standing
+        if one.scope == scope and action in (None, one.action)
+    ]
+
+
+async def send(client: Client, topic: str, orders: list[Control]) -> None:
+    """Write them; returns when the cluster has them."""
+    producer = AIOKafkaProducer(acks="all", **client.aiokafka())
+    try:
+        await producer.start()
+        partitions = len(await producer.partitions_for(topic))
+        for one in orders:
+            key = f"{one.scope}/{one.action}".encode()
+            await producer.send_and_wait(topic, encode(one), key=key, partition=partition_of(key, partitions))
+    except KafkaError as error:
+        raise Unavailable(f"no Kafka at {client.bootstrap}: {error}") from None
+    finally:
+        await producer.stop()
+
+
+async def standing(client: Client, topic: str) -> list[Control]:
+    """The orders in force, or expired and not yet released, by scope and action."""
+    found: dict[bytes | None, Control] = {}
+    consumer = AIOKafkaConsumer(isolation_level="read_committed", enable_auto_commit=False, **client.aiokafka())
+    try:
+        await consumer.start()
+        await consumer.topics()
+        tps = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic) or ()]
+        if not tps:
+            raise Unavailable(f"there is no topic {topic}: `pointsman topics create` makes it")
+        consumer.assign(tps)
+        await consumer.seek_to_beginning(*tps)
+        ends = await consumer.end_offsets(tps)
+        async with asyncio.timeout(READ_S):
+            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    for record in records:
+                        found.pop(record.key, None)
+                        if record.value is not None:
+                            _note(found, record.key, record.value)
+    except (KafkaError, TimeoutError) as error:
+        raise Unavailable(f"cannot read {topic} at {client.bootstrap}: {error!r}") from None
+    finally:
+        await consumer.stop()
+    return [found[key] for key in sorted(found, key=lambda key: key or b"")]
+
+
+def _note(found: dict[bytes | None, Control], key: bytes | None, value: bytes) -> None:
+    """Keep an active order; what is no order went to the dead letter."""
+    try:
+        one = decode_control(value)
+    except BadRecord:
+        return
+    if one.active:
+        found[key] = one
