@@ -29,7 +29,7 @@ MAX_TENANT_CHARACTERS = 128
 MAX_MODEL_CHARACTERS = 256
 MAX_ANSWERS = 128
 
-_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def body_problem(url: str, body: dict[str, Any]) -> str | None:
 
 
 def _numbers_problem(body: dict[str, Any]) -> str | None:
-    for name in _LIMITS:
+    for name in LIMITS:
         limit = body.get(name)
         if limit is not None and (type(limit) is not int or limit < 1):
             return f"body.{name}: must be an integer of at least 1, not {shown(limit)}"

@@ -2,18 +2,21 @@
 
 import dataclasses
 import json
+import re
 
+import jsonschema
 import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from router.contract.codec import MAX_DEPTH, decode, decode_control, encode
+from router.contract.codec import MAX_DEPTH, decode, decode_control, decode_request, encode
 from router.contract.errors import BadRecord, RejectCode
 from router.contract.examples import AT, RECORDS
 from router.contract.examples import REQUEST_ID as RID
 from router.contract.faults import MAX_SHOWN
 from router.contract.records import Control, Decision, Feedback, Outcome, Request, Weights
+from router.contract.schema import schema_of
 from router.contract.topics import TOPICS, WORK
 
 KINDS = sorted({topic.record for topic in (*TOPICS, WORK) if topic.record}, key=lambda kind: kind.__name__)
@@ -88,6 +91,27 @@ def test_a_damaged_record_is_refused_or_can_be_written_again(case):
         assert decode(kind, encode(record)) == record
     else:
         refusal(kind, value)
+
+
+# As the codec has it: 1.0 is no integer, although JSON Schema says so.
+_STRICT_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+_Strict = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_STRICT_TYPES)
+JUDGES = {kind: _Strict(schema_of(kind)) for kind in KINDS}
+
+
+@settings(max_examples=400)
+@given(damaged())
+def test_schema_and_codec_agree_on_every_damaged_record(case):
+    kind, value = case
+    answer = attempt(kind, value)
+    if kind is Request and type(answer) is kind:
+        try:
+            decode_request(value)
+        except BadRecord as error:
+            answer = error
+    beyond_schemas = re.search("no valid JSON|RFC 3339|no time", str(answer)) and type(answer) is not kind
+    if not beyond_schemas:
+        assert JUDGES[kind].is_valid(orjson.loads(value)) == (type(answer) is kind), str(answer)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
