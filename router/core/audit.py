@@ -1,0 +1,149 @@
+"""The decision record: what was known, what was decided, by which snapshot; and back to the facts, for a replay.
+
+Beyond the contract's fields ``features`` holds all that ``decide`` was given (``facts_of`` reads it back), ``would`` where a
+policy is only observed, ``session_broke``, and ``check``: xxh3 of everything that a replay cannot compute anew. So a record
+of which one byte was changed disagrees either with its check or with its replay. No prompt text, only counts and names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import xxhash
+
+from router.contract.records import Decision, Lane, Origin
+from router.contract.times import from_rfc3339, to_rfc3339
+from router.core.facts import Assignment, Choice, Refusal, RequestFacts
+from router.core.records import First
+
+
+def decision_record(
+    facts: RequestFacts, choice: Choice, *, snapshot_version: str, lane: Lane, origin: Origin
+) -> dict[str, Any]:
+    """A decision as JSON values, ready to be encoded."""
+    at = to_rfc3339(facts.at_ms)
+    where = {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
+    features = {
+        "target": facts.target,
+        "stratum": facts.stratum,
+        "prompt_tokens": facts.prompt_tokens,
+        "tokens_estimated": facts.tokens_estimated,
+        "completion_tokens": facts.completion_tokens,
+        "answers": facts.answers,
+        "needs": facts.needs,
+        "max_cost_nano_usd": facts.max_cost_nano_usd,
+        "p_ok": facts.p_ok,
+        "assignment": facts.assignment,
+        "first": facts.first,
+        "asked_reason": facts.reason,
+        "prefer": facts.prefer,
+        "exclude": facts.exclude,
+        "last_error": facts.last_error,
+    }
+    given = [
+        facts.request_id,
+        facts.attempt,
+        at,
+        facts.tenant,
+        facts.session,
+        lane,
+        facts.deadline_at_ms,
+        where,
+        features,
+    ]
+    features["session_broke"] = choice.session_broke
+    features["would"] = choice.would
+    features["check"] = xxhash.xxh3_64_hexdigest(orjson.dumps([snapshot_version, given]))
+    return {
+        "request_id": facts.request_id,
+        "attempt": facts.attempt,
+        "at": at,
+        "tenant": facts.tenant,
+        "session": facts.session,
+        "lane": lane,
+        "pool": choice.pool,
+        "stratum": choice.stratum,
+        "features": features,
+        "candidates": choice.candidates,
+        "weights": choice.weights,
+        "draw": choice.draw,
+        "model": choice.model,
+        "propensity": choice.propensity,
+        "cohort": choice.cohort,
+        "policy_version": choice.policy_version,
+        "snapshot_version": snapshot_version,
+        "reason": choice.reason,
+        "deadline_at_ms": facts.deadline_at_ms,
+        "origin": where,
+        "shadow_of": None,
+        "error": None,
+    }
+
+
+def refusal_record(
+    refusal: Refusal, *, request_id: str, tenant: str, at_ms: int, lane: Lane, origin: Origin
+) -> dict[str, Any]:
+    """Attempt 0: the request gets no (further) attempt. What was never decided is null."""
+    return {
+        "request_id": request_id,
+        "attempt": 0,
+        "at": to_rfc3339(at_ms),
+        "tenant": tenant,
+        "session": None,
+        "lane": lane,
+        "pool": None,
+        "stratum": None,
+        "features": None,
+        "candidates": None,
+        "weights": None,
+        "draw": None,
+        "model": None,
+        "propensity": None,
+        "cohort": None,
+        "policy_version": None,
+        "snapshot_version": None,
+        "reason": None,
+        "deadline_at_ms": None,
+        "origin": {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset},
+        "shadow_of": None,
+        "error": {"code": refusal.code, "message": refusal.message},
+    }
+
+
+def facts_of(decision: Decision) -> RequestFacts:
+    """What ``decide`` was given. ``ValueError`` where the record does not say it: a refusal, or another release's record."""
+    features = decision.features
+    if features is None or decision.deadline_at_ms is None:
+        raise ValueError("the record holds no facts: it is a refusal")
+    try:
+        return RequestFacts(
+            request_id=decision.request_id,
+            attempt=decision.attempt,
+            reason=features["asked_reason"],
+            tenant=decision.tenant,
+            session=decision.session,
+            target=features["target"],
+            stratum=features["stratum"],
+            prompt_tokens=features["prompt_tokens"],
+            tokens_estimated=features["tokens_estimated"],
+            completion_tokens=features["completion_tokens"],
+            answers=features["answers"],
+            needs=tuple(features["needs"]),
+            max_cost_nano_usd=features["max_cost_nano_usd"],
+            at_ms=from_rfc3339(decision.at),
+            deadline_at_ms=decision.deadline_at_ms,
+            p_ok=features["p_ok"],
+            assignment=_built(Assignment, features["assignment"]),
+            first=_built(First, features["first"]),
+            prefer=features["prefer"],
+            exclude=tuple(features["exclude"]),
+            last_error=features["last_error"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"features: not those of this release ({error!r})") from None
+
+
+def _built(kind: Any, values: Mapping[str, Any] | None) -> Any:
+    return None if values is None else kind(**values)

@@ -1,0 +1,96 @@
+"""What a decision is made of, beside the snapshot: the request as the router understood it. No prompt text.
+
+All of it goes into the decision record (``audit``), so that ``decide`` can be asked again, years later, and must say the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from router.contract.errors import Code
+from router.contract.records import Candidate, Cohort, Reason
+from router.core.records import First
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a session was given at its first request in a pool; kept until it is idle for long, or must break."""
+
+    model: str
+    stratum: str
+    cohort: Cohort
+    weights: Mapping[str, float]
+    policy_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """One attempt to be decided.
+
+    ``target``: the pool or model that the body names. ``stratum``: as classified. ``completion_tokens``: the longest answer
+    asked for, ``None`` without a limit; of ``answers`` answers. ``at_ms``: the time of the decision, by which orders expire
+    and deadlines pass. ``p_ok`` as the classifier has it.
+
+    A further attempt has ``first``, what the first decision said; ``prefer``, the model to try again; ``exclude``, those
+    that had their chance; ``last_error``, the code that stands if nothing is left.
+    """
+
+    request_id: str
+    attempt: int
+    reason: Reason
+    tenant: str
+    session: str | None
+    target: str
+    stratum: str
+    prompt_tokens: int
+    tokens_estimated: bool
+    completion_tokens: int | None
+    answers: int
+    needs: tuple[str, ...]
+    max_cost_nano_usd: int | None
+    at_ms: int
+    deadline_at_ms: int
+    p_ok: Mapping[str, float] = field(default_factory=dict)
+    assignment: Assignment | None = None
+    first: First | None = None
+    prefer: str | None = None
+    exclude: tuple[str, ...] = ()
+    last_error: str | None = None
+
+    @property
+    def unit(self) -> str:
+        """Whose draws these are: the session's where one is given."""
+        return self.session or self.request_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Where the attempt goes. ``propensity`` = ``weights[model]``; ``weights`` are those used and sum to 1.
+
+    ``session_broke``: why the session's assignment did not hold. ``would``: what the policy would have done, where it is
+    only observed. ``pool``, ``stratum``, ``baseline`` are ``None`` where the request named a model.
+    """
+
+    model: str
+    pool: str | None
+    stratum: str | None
+    baseline: str | None
+    candidates: tuple[Candidate, ...]
+    weights: Mapping[str, float]
+    draw: float
+    propensity: float
+    cohort: Cohort
+    policy_version: str
+    reason: Reason
+    session_broke: str | None = None
+    would: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The request gets no (further) attempt: ``code`` for the result, ``message`` for a person."""
+
+    code: Code | str
+    message: str

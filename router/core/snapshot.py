@@ -1,0 +1,267 @@
+"""Everything outside the request that a decision depends on, as one frozen value with a version.
+
+Configuration (models, prices, pools), learned weights, health, standing orders. ``version`` is the xxh3 of the canonical
+JSON; the decision record names it, and with the stored canonical bytes any decision can be made again. Only what ``decide``
+uses is in it, and latencies are rounded: else every health record would make a new version.
+
+Orders: of one action the narrowest scope wins (stratum, class, tenant, pool, all). A ban or drain of a model always holds.
+Whether an order or a cool-down has expired is judged by the decision's own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+import orjson
+import xxhash
+
+from router.contract.errors import PointsmanError
+from router.contract.records import Action, HealthState
+from router.core.price import Price
+
+#: Actions of control that a decision looks at; ``freeze`` is the learner's.
+DECISIVE: frozenset[Action] = frozenset({"pin", "ban", "drain", "rollout", "holdout", "rollback"})
+
+
+class SnapshotError(PointsmanError):
+    """Bytes that are not the canonical form of any snapshot."""
+
+    code = "bad_snapshot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What is known of a model. Tokens: ``context_window`` is prompt and answer together."""
+
+    name: str
+    provider_model: str
+    context_window: int
+    max_output_tokens: int
+    capabilities: frozenset[str]
+    price: Price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFacts:
+    """A pool as configured. ``models`` from cheap to dear; ``weights`` for policy ``fixed``; percentages 0..100."""
+
+    name: str
+    models: tuple[str, ...]
+    baseline: str
+    policy: str
+    weights: Mapping[str, float]
+    epsilon: float
+    rollout_percent: float
+    holdout_percent: float
+    sticky: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StratumWeights:
+    """What the learner published for a stratum."""
+
+    weights: Mapping[str, float]
+    policy_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthFacts:
+    """``until_ms``: when a model that is down may be tried again. ``p95_ms`` rounded up to two digits."""
+
+    state: HealthState
+    p95_ms: int | None
+    until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingOrder:
+    """An active control record. ``model`` of a pin, ``percent`` of rollout and holdout."""
+
+    scope: str
+    action: Action
+    model: str | None = None
+    percent: float | None = None
+    expires_at_ms: int | None = None
+
+    def holds(self, at_ms: int) -> bool:
+        return self.expires_at_ms is None or at_ms < self.expires_at_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the standing orders say about one request's traffic."""
+
+    pin: str | None = None
+    rolled_back: bool = False
+    rollout_percent: float | None = None
+    holdout_percent: float | None = None
+
+
+NO_ORDERS = Orders()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Made by ``build``. ``weights`` by (pool, stratum); ``tenants``: the pools of those that may not use all."""
+
+    models: Mapping[str, ModelFacts]
+    pools: Mapping[str, PoolFacts]
+    tenants: Mapping[str, tuple[str, ...]]
+    weights: Mapping[tuple[str, str], StratumWeights]
+    health: Mapping[str, HealthFacts]
+    orders: tuple[StandingOrder, ...]
+    version: str
+    _canonical: bytes = field(repr=False, compare=False)
+    _by_scope: Mapping[tuple[str, Action], StandingOrder] = field(repr=False, compare=False)
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        models: Mapping[str, ModelFacts],
+        pools: Mapping[str, PoolFacts],
+        tenants: Mapping[str, tuple[str, ...]] | None = None,
+        weights: Mapping[tuple[str, str], StratumWeights] | None = None,
+        health: Mapping[str, HealthFacts] | None = None,
+        orders: Iterable[StandingOrder] = (),
+    ) -> Snapshot:
+        """The snapshot of these parts; about 0.1 ms with 64 strata. The order of the parts does not matter."""
+        by_scope = {(order.scope, order.action): order for order in orders if order.action in DECISIVE}
+        ordered = tuple(by_scope[key] for key in sorted(by_scope))
+        tenants, weights, health = tenants or {}, weights or {}, health or {}
+        canonical = orjson.dumps(
+            {
+                "models": {name: _model_values(model) for name, model in models.items()},
+                "pools": {name: _pool_values(pool) for name, pool in pools.items()},
+                "tenants": tenants,
+                "weights": [[*key, weights[key]] for key in sorted(weights)],
+                "health": health,
+                "orders": ordered,
+            },
+            option=orjson.OPT_SORT_KEYS,
+        )
+        return cls(
+            models=models,
+            pools=pools,
+            tenants=tenants,
+            weights=weights,
+            health=health,
+            orders=ordered,
+            version=xxhash.xxh3_64_hexdigest(canonical),
+            _canonical=canonical,
+            _by_scope=by_scope,
+        )
+
+    def canonical(self) -> bytes:
+        """JSON with sorted keys: equal snapshots have equal bytes."""
+        return self._canonical
+
+    @classmethod
+    def from_canonical(cls, value: bytes) -> Snapshot:
+        """The inverse of ``canonical``. ``SnapshotError`` for anything that ``canonical`` would not have written."""
+        try:
+            found = orjson.loads(value)
+            snapshot = cls.build(
+                models={name: _model(name, part) for name, part in found["models"].items()},
+                pools={name: _pool(name, part) for name, part in found["pools"].items()},
+                tenants={name: tuple(pools) for name, pools in found["tenants"].items()},
+                weights={(pool, stratum): StratumWeights(**part) for pool, stratum, part in found["weights"]},
+                health={name: HealthFacts(**part) for name, part in found["health"].items()},
+                orders=tuple(StandingOrder(**part) for part in found["orders"]),
+            )
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SnapshotError(f"no snapshot: {error!r}") from None
+        if snapshot.canonical() != value:
+            raise SnapshotError("not in canonical form")
+        return snapshot
+
+    def order(self, scope: str, action: Action, at_ms: int) -> StandingOrder | None:
+        """The order of exactly this scope and action, if it holds at that time."""
+        found = self._by_scope.get((scope, action))
+        return found if found is not None and found.holds(at_ms) else None
+
+    def withdrawn(self, model: str, at_ms: int) -> str | None:
+        """``ban`` or ``drain`` if one of them holds for the model."""
+        if not self._by_scope:
+            return None
+        scope = f"model:{model}"
+        if self.order(scope, "ban", at_ms) is not None:
+            return "ban"
+        return "drain" if self.order(scope, "drain", at_ms) is not None else None
+
+    def orders_for(self, pool: str, stratum: str, tenant: str, at_ms: int) -> Orders:
+        """The narrowest order of each action; of pin and rollback only the narrower one, at one scope the pin."""
+        if not self._by_scope:
+            return NO_ORDERS
+        scopes = (
+            f"stratum:{pool}/{stratum}",
+            f"stratum:{pool}/{stratum.partition('/')[0]}",
+            f"tenant:{tenant}",
+            f"pool:{pool}",
+            "all",
+        )
+        pin = self._narrowest(scopes, "pin", at_ms)
+        rollback = self._narrowest(scopes, "rollback", at_ms)
+        rollout = self._narrowest(scopes, "rollout", at_ms)
+        holdout = self._narrowest(scopes, "holdout", at_ms)
+        pinned = pin is not None and (rollback is None or pin[0] <= rollback[0])
+        return Orders(
+            pin=pin[1].model if pin is not None and pinned else None,
+            rolled_back=rollback is not None and not pinned,
+            rollout_percent=None if rollout is None else rollout[1].percent,
+            holdout_percent=None if holdout is None else holdout[1].percent,
+        )
+
+    def _narrowest(self, scopes: tuple[str, ...], action: Action, at_ms: int) -> tuple[int, StandingOrder] | None:
+        for width, scope in enumerate(scopes):
+            if (found := self.order(scope, action, at_ms)) is not None:
+                return width, found
+        return None
+
+
+def two_digits(ms: float) -> int:
+    """Milliseconds rounded up to two significant digits, so that small changes make no new snapshot.
+
+    >>> two_digits(1234.5)
+    1300
+    """
+    whole = max(0, ceil(ms))
+    step = int("1" + "0" * max(0, len(str(whole)) - 2))
+    return -(-whole // step) * step
+
+
+def _model_values(model: ModelFacts) -> dict[str, Any]:
+    return {
+        "provider_model": model.provider_model,
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens,
+        "capabilities": sorted(model.capabilities),
+        "price": model.price.canonical(),
+    }
+
+
+def _pool_values(pool: PoolFacts) -> dict[str, Any]:
+    return {
+        "models": pool.models,
+        "baseline": pool.baseline,
+        "policy": pool.policy,
+        "weights": dict(pool.weights),
+        "epsilon": float(pool.epsilon),
+        "rollout_percent": float(pool.rollout_percent),
+        "holdout_percent": float(pool.holdout_percent),
+        "sticky": pool.sticky,
+    }
+
+
+def _model(name: str, part: dict[str, Any]) -> ModelFacts:
+    rest = {key: part[key] for key in part.keys() - {"capabilities", "price"}}
+    return ModelFacts(
+        name=name, capabilities=frozenset(part["capabilities"]), price=Price.from_canonical(part["price"]), **rest
+    )
+
+
+def _pool(name: str, part: dict[str, Any]) -> PoolFacts:
+    return PoolFacts(name=name, models=tuple(part["models"]), **{k: part[k] for k in part.keys() - {"models"}})

@@ -1,0 +1,424 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.contract.errors import Code
+from router.core.decide import PROBE_SHARE, decide, walk
+from router.core.facts import Assignment, Choice, Refusal
+from router.core.records import First
+from router.core.snapshot import StratumWeights
+from tests.core.routing import AT_MS, LEARNED, MODELS, facts, health, model, order, pool, snapshot
+
+FIRST = First(stratum="math/hard", cohort="pilot", propensity=0.7, policy_version="thompson:7", model="small")
+ids = [f"{number:032x}" for number in range(4000)]
+
+
+def models_of(snap, n=4000, **changed):
+    chosen = [decide(facts(request_id, **changed), snap) for request_id in ids[:n]]
+    return {name: sum(one.model == name for one in chosen) / n for name in MODELS}
+
+
+def excluded(choice):
+    return {candidate.model: candidate.excluded for candidate in choice.candidates}
+
+
+# --- invariants ---
+
+some_models = st.lists(st.sampled_from(["m1", "m2", "m3", "m4"]), min_size=1, unique=True)
+worlds = st.fixed_dictionaries(
+    {
+        "weights": st.dictionaries(st.sampled_from(["m1", "m2", "m3", "m4", "gone"]), st.floats(0, 1), max_size=5),
+        "banned": st.sets(st.sampled_from(["m1", "m2", "m3"])),
+        "health": st.dictionaries(
+            st.sampled_from(["m1", "m2", "m3", "m4"]),
+            st.builds(health, st.sampled_from(["up", "degraded", "down", "probing"]), st.none() | st.integers(0, 10**5),
+                      st.none() | st.integers(AT_MS - 5, AT_MS + 5)),
+        ),
+        "windows": st.lists(st.sampled_from([100, 128_000]), min_size=4, max_size=4),
+        "policy": st.sampled_from(["thompson", "fixed", "observe"]),
+        "epsilon": st.sampled_from([0.0, 0.02, 0.5]),
+        "rollout_percent": st.sampled_from([0.0, 50.0, 100.0]),
+        "holdout_percent": st.sampled_from([0.0, 2.0, 100.0]),
+        "pin": st.none() | st.sampled_from(["m1", "m4", "unknown"]),
+        "rollback": st.booleans(),
+    }
+)  # fmt: skip
+requests = st.fixed_dictionaries(
+    {
+        "session": st.none() | st.text(max_size=5),
+        "prompt_tokens": st.sampled_from([1, 99, 101]),
+        "needs": st.sampled_from([(), ("tools",), ("images",)]),
+        "max_cost_nano_usd": st.none() | st.sampled_from([0, 10**6, 10**12]),
+        "attempt": st.just(1),
+        "stratum": st.sampled_from(["math/hard", "general/easy"]),
+        "assignment": st.none()
+        | st.builds(
+            Assignment,
+            model=st.sampled_from(["m1", "m4", "gone"]),
+            stratum=st.just("math/hard"),
+            cohort=st.sampled_from(["pilot", "holdout", "control", "pinned"]),
+            weights=st.just({"m1": 0.25, "m4": 0.25, "gone": 0.5}),
+            policy_version=st.just("thompson:3"),
+        ),
+    }
+)
+retries = st.none() | st.fixed_dictionaries(
+    {
+        "attempt": st.just(2),
+        "reason": st.sampled_from(["retry", "fallback", "hedge"]),
+        "first": st.just(FIRST),
+        "prefer": st.none() | st.sampled_from(["m1", "m2"]),
+        "exclude": st.sets(st.sampled_from(["m1", "m2", "m3"])).map(tuple),
+        "last_error": st.just("provider_error"),
+    }
+)
+
+
+def world(models, given):
+    orders = [order(f"model:{name}", "ban") for name in given["banned"]]
+    if given["pin"]:
+        orders.append(order("pool:auto", "pin", model=given["pin"]))
+    if given["rollback"]:
+        orders.append(order("stratum:auto/math/hard", "rollback"))
+    known = {f"m{i}": model(f"m{i}", 10**i, window=given["windows"][i - 1]) for i in range(1, 5)}
+    changed = {key: given[key] for key in ("policy", "epsilon", "rollout_percent", "holdout_percent")}
+    return snapshot(
+        *orders,
+        models=known,
+        pools={"auto": pool(models=tuple(models), weights=given["weights"], **changed)},
+        weights={("auto", "math/hard"): StratumWeights(weights=given["weights"], policy_version="thompson:7")},
+        health=given["health"],
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(some_models, worlds, requests, retries, st.sampled_from(ids))
+def test_whatever_the_world_a_choice_is_sound(models, given_world, request, retry, request_id):
+    snap = world(models, given_world)
+    asked = facts(request_id, **request | (retry or {}))
+    chosen = decide(asked, snap)
+    assert decide(asked, snap) == chosen
+    if isinstance(chosen, Refusal):
+        assert chosen.code in set(Code)
+        return
+    assert sum(chosen.weights.values()) == pytest.approx(1.0, abs=1e-9)
+    assert all(0.0 <= weight <= 1.0 for weight in chosen.weights.values())
+    assert chosen.propensity == chosen.weights[chosen.model] > 0.0
+    assert excluded(chosen)[chosen.model] is None
+    assert chosen.model not in given_world["banned"]
+    assert chosen.model not in asked.exclude
+    assert 0.0 <= chosen.draw < 1.0
+    if chosen.cohort in {"holdout", "control", "pinned"} and asked.assignment is None:
+        assert chosen.propensity == 1.0
+    if given_world["pin"] and not given_world["rollback"]:  # a narrower rollback overrules the pin
+        assert (chosen.cohort, chosen.model) == ("pinned", given_world["pin"])
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=5), st.floats(0, 1, exclude_max=True))
+def test_walking_reaches_each_model_in_its_part_of_the_line(shares, drawn):
+    total = sum(shares)
+    weights = {f"m{i}": share / total for i, share in enumerate(shares)}
+    reached = int(walk(weights, drawn)[1:])
+    below = sum(list(weights.values())[:reached])
+    assert below - 1e-9 <= drawn < below + weights[f"m{reached}"] + 1e-9
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_change_of_weights_moves_no_more_units_than_it_must(before, after):
+    draws = [(i + 0.5) / 500 for i in range(500)]
+    moved = sum(walk({"a": before, "b": 1 - before}, d) != walk({"a": after, "b": 1 - after}, d) for d in draws)
+    assert moved / 500 <= abs(before - after) + 1 / 500
+
+
+def test_a_model_of_weight_zero_is_never_reached():
+    assert walk({"a": 0.0, "b": 1.0, "c": 0.0}, 0.0) == "b"
+    assert walk({"a": 0.5, "b": 0.5 - 1e-16, "c": 0.0}, 1.0 - 1e-16) == "b"
+
+
+# --- weights and cohorts ---
+
+
+def test_traffic_follows_the_weights_of_the_stratum_with_the_floor_mixed_in():
+    snap = snapshot(holdout_percent=0.0)
+    found = models_of(snap)
+    for name, weight in LEARNED["auto", "math/hard"].weights.items():
+        assert found[name] == pytest.approx(0.98 * weight + 0.02 / 3, abs=0.02)
+    assert decide(facts(), snap).policy_version == "thompson:7"
+
+
+def test_a_stratum_without_evidence_sends_at_most_epsilon_away_from_the_baseline():
+    chosen = decide(facts(stratum="code/easy"), snapshot(holdout_percent=0.0))
+    assert 1.0 - chosen.weights["large"] <= 0.02
+    assert chosen.policy_version == "thompson:0"
+
+
+def test_configured_weights_are_used_as_they_are():
+    snap = snapshot(
+        policy="fixed", weights={}, pools={"auto": pool(policy="fixed", weights={"small": 0.75, "large": 0.25})}
+    )
+    pilot = next(one for i in ids if (one := decide(facts(i), snap)).cohort == "pilot")
+    assert pilot.weights == {"small": 0.75, "mid": 0.0, "large": 0.25}
+
+
+def test_the_holdout_is_on_the_baseline_and_of_its_size():
+    chosen = [decide(facts(i), snapshot(holdout_percent=10.0)) for i in ids]
+    held = [one for one in chosen if one.cohort == "holdout"]
+    assert len(held) / len(ids) == pytest.approx(0.10, abs=0.015)
+    assert {(one.model, one.propensity) for one in held} == {("large", 1.0)}
+
+
+def test_rollout_is_of_what_the_holdout_leaves_and_grows_without_moving_anyone_back():
+    def pilots(percent):
+        snap = snapshot(holdout_percent=10.0, rollout_percent=percent)
+        return {i for i in ids if decide(facts(i), snap).cohort == "pilot"}
+
+    quarter, half = pilots(25.0), pilots(50.0)
+    assert quarter < half
+    assert len(half) / len(ids) == pytest.approx(0.45, abs=0.025)
+
+
+def test_orders_change_rollout_and_holdout():
+    all_out = snapshot(order("all", "rollout", percent=0.0), order("pool:auto", "holdout", percent=0.0))
+    assert {decide(facts(i), all_out).cohort for i in ids[:200]} == {"control"}
+
+
+def test_observing_moves_nobody_and_says_what_it_would_do():
+    chosen = [decide(facts(i), snapshot(policy="observe", holdout_percent=0.0)) for i in ids[:500]]
+    assert {(one.model, one.cohort) for one in chosen} == {("large", "control")}
+    assert sum(one.would == "small" for one in chosen) / 500 == pytest.approx(0.69, abs=0.06)
+
+
+def test_a_rolled_back_stratum_is_all_baseline_without_a_floor():
+    snap = snapshot(order("stratum:auto/math/hard", "rollback"), holdout_percent=0.0)
+    chosen = decide(facts(), snap)
+    assert (chosen.weights["large"], chosen.policy_version) == (1.0, "rollback")
+    assert decide(facts(stratum="other"), snap).policy_version == "thompson:0"
+
+
+# --- orders on models ---
+
+
+def test_a_pin_sends_everything_to_its_model():
+    snap = snapshot(order("pool:auto", "pin", model="mid"))
+    chosen = decide(facts(), snap)
+    assert (chosen.model, chosen.cohort, chosen.propensity) == ("mid", "pinned", 1.0)
+    assert excluded(chosen) == {"small": "pin", "mid": None, "large": "pin"}
+
+
+def test_a_pin_to_a_banned_model_is_refused():
+    snap = snapshot(order("stratum:auto/math/hard", "pin", model="mid"), order("model:mid", "ban"))
+    assert decide(facts(), snap).code == Code.NO_MODEL_AVAILABLE
+
+
+def test_a_pin_overrules_health():
+    assert decide(facts(), snapshot(order("all", "pin", model="mid"), health={"mid": health("down")})).model == "mid"
+
+
+@pytest.mark.parametrize("action", ["ban", "drain"])
+def test_a_banned_or_drained_model_gets_nothing(action):
+    found = models_of(snapshot(order("model:small", action)), 500)
+    assert found["small"] == 0.0
+    assert excluded(decide(facts(), snapshot(order("model:small", action))))["small"] == action
+
+
+def test_a_banned_baseline_leaves_its_cohorts_to_the_dearest_other_model():
+    snap = snapshot(order("model:large", "ban"), holdout_percent=100.0)
+    chosen = decide(facts(), snap)
+    assert (chosen.model, chosen.cohort, chosen.propensity) == ("mid", "holdout", 1.0)
+
+
+def test_an_expired_ban_is_over_at_the_time_of_the_decision():
+    snap = snapshot(order("model:small", "ban", expires_at_ms=AT_MS))
+    assert excluded(decide(facts(at_ms=AT_MS - 1), snap))["small"] == "ban"
+    assert excluded(decide(facts(at_ms=AT_MS), snap))["small"] is None
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"at_ms": AT_MS + 60_000}, Code.DEADLINE_EXCEEDED),
+        ({"target": "nobody"}, Code.MODEL_NOT_FOUND),
+        ({"needs": ("images",)}, Code.CAPABILITY_MISSING),
+        ({"prompt_tokens": 128_001}, Code.CONTEXT_LENGTH_EXCEEDED),
+        ({"prompt_tokens": 127_000, "completion_tokens": 1001}, Code.CONTEXT_LENGTH_EXCEEDED),
+        ({"max_cost_nano_usd": 0}, Code.BUDGET_EXCEEDED),
+    ],
+)
+def test_a_request_that_fits_no_model_is_refused_with_the_reason(changed, code):
+    found = decide(facts(**changed), snapshot())
+    assert isinstance(found, Refusal)
+    assert found.code == code
+
+
+def test_the_code_is_that_of_the_rule_that_removed_the_last_candidate():
+    snap = snapshot(order("model:small", "ban"), order("model:mid", "drain"))
+    assert decide(facts(needs=("images",)), snap).code == Code.CAPABILITY_MISSING
+    everything = snapshot(*[order(f"model:{name}", "ban") for name in MODELS])
+    assert decide(facts(needs=("images",)), everything).code == Code.NO_MODEL_AVAILABLE
+
+
+def test_a_budget_leaves_the_models_that_fit_it():
+    cost_of_mid = 500 * 400 + 256 * 1600
+    chosen = decide(facts(max_cost_nano_usd=cost_of_mid), snapshot())
+    assert excluded(chosen) == {"small": None, "mid": None, "large": "budget"}
+
+
+def test_what_nobody_knows_the_price_of_fits_no_budget():
+    models = MODELS | {"small": model("small", priced=False)}
+    assert excluded(decide(facts(max_cost_nano_usd=10**12), snapshot(models=models)))["small"] == "budget"
+    candidate = decide(facts(), snapshot(models=models)).candidates[0]
+    assert (candidate.excluded, candidate.expected_cost_nano_usd) == (None, None)
+
+
+def test_a_tenant_uses_only_its_pools():
+    pools = {"auto": pool(), "cheap": pool("cheap", ("small",))}
+    snap = snapshot(pools=pools, tenants={"acme": ("cheap",)})
+    assert decide(facts(), snap).code == Code.MODEL_NOT_FOUND
+    assert decide(facts(target="large"), snap).code == Code.MODEL_NOT_FOUND
+    assert decide(facts(target="small"), snap).cohort == "direct"
+    assert decide(facts(target="cheap"), snap).model == "small"
+    assert decide(facts(tenant="other"), snap).pool == "auto"
+
+
+# --- health ---
+
+
+def test_a_model_that_is_down_gets_nothing_while_another_is_up():
+    assert models_of(snapshot(health={"small": health("down")}), 500)["small"] == 0.0
+
+
+def test_when_all_are_down_one_is_tried_all_the_same():
+    chosen = decide(facts(), snapshot(health={name: health("down") for name in MODELS}))
+    assert isinstance(chosen, Choice)
+
+
+def test_a_slow_model_is_spared_when_the_deadline_is_near_unless_all_others_are_down():
+    slow = {"small": health("up", 61_000)}
+    assert excluded(decide(facts(), snapshot(health=slow)))["small"] == "deadline"
+    only = slow | {"mid": health("down"), "large": health("down")}
+    assert excluded(decide(facts(), snapshot(health=only))) == {"small": None, "mid": "down", "large": "down"}
+
+
+@pytest.mark.parametrize("state", [health("probing"), health("down", until_ms=AT_MS)], ids=["probing", "rested"])
+def test_a_model_on_probation_gets_a_bounded_share(state):
+    snap = snapshot(health={"small": state}, holdout_percent=0.0)
+    assert 0.0 < models_of(snap)["small"] <= PROBE_SHARE + 0.015
+    assert decide(facts(), snap).weights["small"] <= PROBE_SHARE
+
+
+def test_a_baseline_on_probation_gets_a_bounded_share_of_its_cohorts():
+    snap = snapshot(health={"large": health("probing")}, holdout_percent=100.0)
+    found = models_of(snap)
+    assert found["large"] == pytest.approx(PROBE_SHARE, abs=0.015)
+    assert found["mid"] == pytest.approx(1 - PROBE_SHARE, abs=0.015)
+
+
+# --- a model named directly ---
+
+
+def test_a_model_named_directly_goes_there_whatever_the_orders_of_pools_or_its_health():
+    snap = snapshot(order("all", "pin", model="large"), health={"small": health("down")})
+    chosen = decide(facts(target="small"), snap)
+    assert (chosen.model, chosen.cohort, chosen.pool, chosen.stratum) == ("small", "direct", None, None)
+    assert chosen.weights == {"small": 1.0}
+
+
+@pytest.mark.parametrize("action", ["ban", "drain"])
+def test_a_withdrawn_model_named_directly_is_refused_and_never_falls_back(action):
+    assert decide(facts(target="small"), snapshot(order("model:small", action))).code == Code.NO_MODEL_AVAILABLE
+
+
+def test_a_dead_model_named_directly_ends_with_the_last_error():
+    asked = facts(target="small", attempt=3, reason="fallback", exclude=("small",), last_error="provider_error")
+    assert decide(asked, snapshot()).code == Code.PROVIDER_ERROR
+
+
+# --- further attempts ---
+
+
+def retry(**changed):
+    return facts(**{"attempt": 2, "reason": "retry", "first": FIRST, "stratum": "moved/easy"} | changed)
+
+
+def test_a_retry_goes_to_the_preferred_model_in_the_first_stratum():
+    chosen = decide(retry(prefer="small"), snapshot())
+    assert (chosen.model, chosen.reason, chosen.stratum, chosen.cohort) == ("small", "retry", "math/hard", "pilot")
+
+
+def test_a_retry_whose_model_was_banned_meanwhile_is_a_fallback():
+    chosen = decide(retry(prefer="small"), snapshot(order("model:small", "ban")))
+    assert chosen.reason == "fallback"
+    assert chosen.model != "small"
+
+
+def test_a_fallback_avoids_the_models_that_had_their_chance():
+    chosen = decide(retry(reason="fallback", exclude=("small", "large")), snapshot())
+    assert (chosen.model, excluded(chosen)["small"]) == ("mid", "tried")
+
+
+def test_a_fallback_from_the_baseline_goes_to_the_dearest_other():
+    assert decide(retry(reason="fallback", exclude=("large",)), snapshot(weights={})).weights["mid"] > 0.9
+
+
+def test_when_nothing_is_left_the_last_error_stands():
+    asked = retry(reason="fallback", exclude=tuple(MODELS), last_error="rate_limited")
+    assert decide(asked, snapshot()).code == "rate_limited"
+
+
+# --- sessions ---
+
+
+def assigned(model="small", cohort="pilot"):
+    return Assignment(
+        model=model,
+        stratum="math/hard",
+        cohort=cohort,
+        weights={"small": 0.5, "large": 0.5},
+        policy_version="thompson:3",
+    )
+
+
+def in_session(assignment, snap, **changed):
+    return decide(facts(session="s", stratum="code/easy", assignment=assignment, **changed), snap)
+
+
+def test_a_session_keeps_model_stratum_propensity_and_version():
+    kept = in_session(assigned(), snapshot(holdout_percent=0.0))
+    assert (kept.model, kept.stratum, kept.propensity, kept.policy_version) == ("small", "math/hard", 0.5, "thompson:3")
+    assert kept.session_broke is None
+
+
+@pytest.mark.parametrize(
+    ("snap", "changed", "reason"),
+    [
+        (snapshot(order("model:small", "ban"), holdout_percent=0.0), {}, "ban"),
+        (snapshot(health={"small": health("down")}, holdout_percent=0.0), {}, "down"),
+        (snapshot(holdout_percent=0.0), {"needs": ("images",)}, "capability"),
+        (snapshot(order("all", "pin", model="mid")), {}, "control"),
+        (snapshot(order("all", "rollout", percent=0.0), holdout_percent=0.0), {}, "control"),
+        (snapshot(order("stratum:auto/math/hard", "rollback"), holdout_percent=0.0), {}, "rollback"),
+        (snapshot(pools={"auto": pool(models=("mid", "large"), holdout_percent=0.0)}), {}, "left"),
+    ],
+)
+def test_a_session_breaks_only_for_exclusion_control_or_rollback_and_says_why(snap, changed, reason):
+    found = in_session(assigned(), snap, **changed)
+    if isinstance(found, Refusal):
+        assert found.code == Code.CAPABILITY_MISSING
+    else:
+        assert found.session_broke == reason
+        assert found.stratum == "code/easy"
+
+
+def test_a_pool_that_is_not_sticky_decides_each_request():
+    found = in_session(assigned(), snapshot(sticky=False, holdout_percent=0.0))
+    assert found.stratum == "code/easy"
+
+
+def test_all_requests_of_a_session_draw_alike():
+    snap = snapshot(sticky=False)
+    assert (
+        len({(one.model, one.cohort, one.draw) for i in ids[:50] if (one := decide(facts(i, session="s"), snap))}) == 1
+    )
