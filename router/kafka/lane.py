@@ -1,0 +1,327 @@
+"""The life of one partition in a stage: turns of waiting batches and due ticks, one transaction at a time.
+
+    batch arrives -> prefetch, prepare (beside the open turn) -> handle, piece by piece -> one commit -> table, acks
+
+- Batches that arrive while a turn commits share the next one: a quiet partition commits each record at once, a busy one
+  rarely and in bulk. No timer to tune.
+- A turn ends after ``TURN_S`` of handler time. Long batches are cut into pieces of about ``PIECE_S``, and the loop runs
+  between pieces: other partitions and commits get their share.
+- ``tick`` runs at least every 100 ms, in the open turn or in one of its own; one that changes nothing commits nothing.
+- The lane lives from the end of recovery until its partition is revoked; then its open turn ends and no other begins.
+- Any error ends the process: left to itself Faust would restart the agent and go on *after* the failed batch. A fresh
+  process recovers from the changelog, which is cheaper to trust than a repair in place. What was in hand is noted
+  (``marks.py``): a record that kills process after process is found and given to ``Stage.culprit``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from faust.types import TP
+
+from router.kafka.horizon import Ends, Horizon
+from router.kafka.marks import Mark
+from router.kafka.stage import PREPARERS, Stage
+from router.kafka.table import Rows
+from router.kafka.transport import Batch
+from router.kafka.unit import Committer, Unit, UnitLike
+
+__all__ = ["Lane", "Stage", "Unit", "UnitLike", "sources_of"]
+
+#: Handler time after which a turn commits, and the piece of a batch after which other lanes get the loop.
+TURN_S = 0.020
+PIECE_S = 0.005
+
+#: Well under the 100 ms promised: a turn and its commit may come between two ticks.
+TICK_S = 0.030
+
+#: A lane without work for ``IDLE_AFTER_S`` ticks more rarely. Idle ticks are due at whole multiples of ``IDLE_TICK_S``,
+#: so that all lanes of a process wake it once.
+IDLE_TICK_S = 0.090
+IDLE_AFTER_S = 1.0
+
+#: How soon a lane that was not ready asks again, and how long an advance without records may stay uncommitted.
+READY_S = 0.020
+ADVANCE_S = 1.0
+
+#: Batches that may wait in a lane, and so the most that are prepared ahead.
+LANE_BATCHES = 8
+
+
+class Delivery(Protocol):
+    """A Faust event whose value is a batch."""
+
+    value: Batch
+
+    def ack(self) -> Any: ...
+
+
+class Store(Protocol):
+    """What a lane needs of a table store."""
+
+    partitions: Any
+
+    def apply(self, partition: int, changes: Any, offset: int | None) -> None: ...
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A batch or a part of one, what of it is still to be handled, and the task that prepares it.
+
+    ``event``: to be acknowledged with the last part.
+    """
+
+    event: Delivery | None
+    rest: Batch
+    alone: bool = False
+    culprit: bool = False
+    preparing: asyncio.Task[Batch] | None = None
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one transaction will hold. ``worth``: whether there is more in it than advances without records."""
+
+    unit: Unit
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    done: list[Delivery] = field(default_factory=list)
+    worth: bool = False
+
+
+class Lane:
+    """See the module's text. ``clock`` gives milliseconds; ``crash`` is told of the error that ended the lane."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        writer: Committer,
+        *,
+        clock: Callable[[], int],
+        crash: Callable[[BaseException], Awaitable[None]],
+        store: Store | None = None,
+        changelog: str | None = None,
+        mark: Mark | None = None,
+        ends: Callable[[], Ends | None] = lambda: None,
+    ) -> None:
+        self._stage = stage
+        self._writer = writer
+        self._clock = clock
+        self._crash = crash
+        self._store = store
+        self._changelog = changelog
+        self._mark = mark
+        self._rows: Rows | None = store.partitions[writer.partition] if store is not None else None
+        self._index = stage.index(self._rows if self._rows is not None else {}) if stage.index else None
+        self.horizon = Horizon([(source, writer.partition) for source in stage.sources], ends)
+        self.committed_s = self.progress_s = time.monotonic()
+        self._waiting: deque[Waiting] = deque()
+        self._news, self._room = asyncio.Event(), asyncio.Event()
+        self._closing = False
+        self._record_s = 20e-6  # handler time a record, as seen lately; sizes the pieces
+        self._now_ms = 0
+        self._worked_s = time.perf_counter()  # when there was something to do last
+        self._next_tick_s = 0.0 if stage.tick else float("inf")
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def waiting(self) -> int:
+        """Batches that wait to be handled."""
+        return len(self._waiting)
+
+    async def put(self, event: Delivery) -> None:
+        """Wait here when the lane is full: that is the back pressure towards the fetcher."""
+        while len(self._waiting) >= LANE_BATCHES and not self._task.done():
+            self._room.clear()
+            await self._room.wait()
+        if self._task.done():
+            event.ack()  # commits nothing; see _run
+            return
+        for waiting in self._parts(event):
+            self._waiting.append(waiting)
+            if not waiting.alone:  # one that may be a culprit is prepared when its turn comes, while it is noted
+                self._prepare_ahead(waiting)
+        self._news.set()
+
+    async def close(self) -> None:
+        """Begin no further turn, return when the open one has ended. What waits is left to the next owner."""
+        self._closing = True
+        self._news.set()
+        await asyncio.wait([self._task])
+
+    def _parts(self, event: Delivery) -> list[Waiting]:
+        batch = event.value
+        if self._mark is None or not self._mark.suspicious or not batch.records:
+            return [Waiting(event, batch)]
+        able = self._stage.culprit is not None
+        found = [Waiting(None, part.batch, part.alone, part.culprit and able) for part in self._mark.parts(batch)]
+        found[-1].event = event
+        return found
+
+    def _prepare_ahead(self, waiting: Waiting) -> None:
+        stage, batch = self._stage, waiting.rest
+        missing = (stage.prefetch and not batch.fetched) or (stage.prepare and not batch.prepared)
+        if missing and batch.records and waiting.preparing is None:
+            waiting.preparing = asyncio.create_task(self._prepare(batch))
+            waiting.preparing.add_done_callback(lambda _: self._news.set())
+
+    async def _prepare(self, batch: Batch) -> Batch:
+        if self._stage.prefetch:
+            batch = replace(batch, fetched=await self._stage.prefetch(batch))
+        if self._stage.prepare:
+            loop = asyncio.get_running_loop()
+            batch = replace(batch, prepared=await loop.run_in_executor(PREPARERS, self._stage.prepare, batch))
+        return batch
+
+    async def _run(self) -> None:
+        turn = self._new_turn()
+        try:
+            while not self._closing:
+                await self._work(turn)
+                if turn.worth or turn.unit or (turn.offsets and time.monotonic() - self.committed_s > ADVANCE_S):
+                    await self._commit(turn)
+                    turn = self._new_turn()
+                else:
+                    await self._sleep()
+            if self._mark is not None:
+                self._mark.leave()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # a panic of native code is no Exception
+            await self._crash(error)
+            raise
+        finally:
+            # Acknowledging commits nothing; it only tells Faust not to wait for these batches. Who owns the partition
+            # next reads them again.
+            for event in (*turn.done, *(waiting.event for waiting in self._waiting)):
+                if event is not None:
+                    event.ack()
+            for waiting in self._waiting:
+                if waiting.preparing is not None:
+                    waiting.preparing.cancel()
+            self._room.set()
+
+    def _new_turn(self) -> Turn:
+        return Turn(Unit(self._writer, self._rows, self._changelog, self._index))
+
+    async def _work(self, turn: Turn) -> None:
+        """Ticks and pieces for about ``TURN_S`` of handler time, or until nothing is left to do."""
+        spent_s = 0.0
+        while spent_s < TURN_S:
+            began_s = time.perf_counter()
+            if began_s >= self._next_tick_s:
+                self._tick(turn)
+            elif (piece := self._take(turn)) is not None:
+                self._handle(piece, turn)
+            else:
+                return
+            spent_s += time.perf_counter() - began_s
+            await asyncio.sleep(0)
+
+    def _handle(self, waiting: Waiting, turn: Turn) -> None:
+        piece = waiting.rest
+        if piece.records:
+            began_s = time.perf_counter()
+            self._tell_time(turn.unit)
+            self._call_handler(waiting, turn.unit)
+            self._worked_s = ended_s = time.perf_counter()
+            self._record_s = (self._record_s + (ended_s - began_s) / len(piece.records)) / 2
+            turn.worth = True
+        turn.offsets[piece.tp] = self.horizon.positions[piece.tp] = piece.next_offset
+        self.progress_s = time.monotonic()
+
+    def _call_handler(self, waiting: Waiting, unit: Unit) -> None:
+        piece = waiting.rest
+        self._note(piece)
+        if waiting.culprit:
+            assert self._stage.culprit is not None
+            self._stage.culprit(piece.records[0], unit)
+        else:
+            self._stage.handle(piece, unit)
+        if self._mark is not None:
+            self._mark.leave()
+
+    def _tick(self, turn: Turn) -> None:
+        assert self._stage.tick is not None
+        self._tell_time(turn.unit)
+        self._stage.tick(self._now_ms, turn.unit)
+        now_s = time.perf_counter()
+        if turn.unit:
+            self._worked_s = now_s
+        every_s = TICK_S if now_s - self._worked_s < IDLE_AFTER_S else IDLE_TICK_S
+        self._next_tick_s = (now_s // every_s + 1) * every_s
+
+    def _tell_time(self, unit: Unit) -> None:
+        self._now_ms = unit.now_ms = max(self._now_ms, self._clock())  # a lane's time never runs backwards
+        unit.read_to_ms = self.horizon.look()
+
+    def _take(self, turn: Turn) -> Waiting | None:
+        """The next piece of the oldest batch, ``None`` while there is none or it may not be handled yet."""
+        if not self._waiting:
+            return None
+        head = self._waiting[0]
+        if head.rest.records and not self._may_start(head):
+            return None
+        piece, rest = head.rest.split(max(1, int(PIECE_S / self._record_s)))
+        if rest is None:
+            self._waiting.popleft()
+            if head.event is not None:
+                turn.done.append(head.event)
+            self._room.set()
+        else:
+            head.rest = rest
+        return Waiting(None, piece, head.alone, head.culprit)
+
+    def _may_start(self, head: Waiting) -> bool:
+        if self._stage.ready is not None and not self._stage.ready():
+            return False
+        if head.alone and not head.culprit:
+            self._prepare_ahead(head)
+        if head.preparing is None:
+            return True
+        if not head.preparing.done():
+            if head.alone:
+                self._note(head.rest)  # a process that dies of preparing it, dies of it
+            return False
+        self._note(head.rest)
+        head.rest, head.preparing = head.preparing.result(), None
+        return True
+
+    def _note(self, batch: Batch) -> None:
+        if self._mark is not None:
+            self._mark.enter(batch.tp.topic, batch.records[0].offset, batch.records[-1].offset + 1)
+
+    async def _commit(self, turn: Turn) -> None:
+        if time.perf_counter() >= self._next_tick_s - TICK_S * 2 / 3:
+            self._tick(turn)  # soon due, and none can run while this commits
+        offset = await turn.unit.commit(turn.offsets)
+        if self._store is not None:
+            self._store.apply(self._writer.partition, turn.unit.changes, offset)
+        self.committed_s = time.monotonic()
+        if self._mark is not None and self._mark.suspicious:
+            for (topic, _), reached in turn.offsets.items():
+                self._mark.committed(topic, reached)
+        for event in turn.done:
+            event.ack()
+
+    async def _sleep(self) -> None:
+        """Until a batch arrives or is prepared, the next tick is due, or the lane is to close."""
+        wait_s = self._next_tick_s - time.perf_counter()
+        if self._waiting and (self._waiting[0].preparing is None or self._waiting[0].preparing.done()):
+            wait_s = min(wait_s, READY_S)  # not ready: nobody tells when that changes
+        if wait_s == float("inf"):
+            await self._news.wait()
+        else:
+            alarm = asyncio.get_running_loop().call_later(max(0.0, wait_s), self._news.set)
+            await self._news.wait()
+            alarm.cancel()
+        self._news.clear()
+
+
+def sources_of(stage: Stage, partitions: Sequence[int]) -> list[TP]:
+    """The source partitions of lanes."""
+    return [TP(source, partition) for source in stage.sources for partition in partitions]

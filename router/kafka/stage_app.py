@@ -1,0 +1,228 @@
+"""One stage on Kafka: a Faust app whose lanes live from the end of recovery until their partitions are revoked.
+
+Faust keeps the group, the rebalances, the recovery of tables and the life of the process's tasks. Ours are batches
+(``transport.py``), transactions (``transaction.py``), lanes (``lane.py``) and rows (``table.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from faust.stores import STORES
+from faust.transport.drivers import TRANSPORTS
+from faust.types import TP, StreamT
+
+from router.kafka.admin import COMPACTED
+from router.kafka.client import Client, Security
+from router.kafka.horizon import Ends
+from router.kafka.lane import Lane, sources_of
+from router.kafka.marks import Marks
+from router.kafka.stage import Stage
+from router.kafka.transport import SETTINGS, Batch, BatchApp, BatchSchema
+
+log = logging.getLogger(__name__)
+
+#: How often the ends of the sources are asked for: with it comes the horizon of stages that act by time. The others
+#: only report their lag.
+ASK_S = 0.1
+ASK_LAG_S = 1.0
+
+
+class StageApp(BatchApp):
+    """See the module's text. Made by ``new_stage_app``."""
+
+    #: Faust says no, without a word, unless a ``faust.Worker`` was started with this very app as its first.
+    in_transaction = True
+
+    def __init__(self, *args: Any, stage: Stage, client: Client, clock: Callable[[], int], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.stage = stage
+        self.client = client
+        self.clock = clock
+        self.lanes: dict[int, Lane] = {}
+        self.failed = asyncio.Event()
+        self.marks: Marks | None = None
+        self.table: faust.Table | None = None
+        self._ends: Ends | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    def readable(self, tp: TP) -> bool:
+        gate = self.stage.readable
+        return gate is None or gate(tp)
+
+    async def on_start(self) -> None:
+        """Resources first: a stage that decides needs to know before its first batch."""
+        await super().on_start()
+        for resource in self.stage.resources:
+            await resource.start()
+        self._asking = asyncio.create_task(self._ask())
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+        for resource in reversed(self.stage.resources):
+            await resource.stop()
+
+    def on_rebalance_end(self) -> None:
+        """Faust calls this when tables are back and sources stand at their committed offsets."""
+        super().on_rebalance_end()
+        for partition, writer in self.consumer.transactions.writers.items():
+            if partition not in self.lanes:
+                self.lanes[partition] = Lane(
+                    self.stage,
+                    writer,
+                    clock=self.clock,
+                    crash=self.crash,
+                    store=self.table.data if self.table is not None else None,
+                    changelog=self.table.changelog_topic_name if self.table is not None else None,
+                    mark=self.marks.of(partition) if self.marks is not None else None,
+                    ends=lambda: self._ends,
+                )
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
+        """Faust waits here, before it gives partitions up or stops, until every batch is acknowledged."""
+        await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
+        self.lanes.clear()
+        await super()._consumer_wait_empty(consumer, logger)
+
+    def _crash(self, reason: BaseException) -> None:
+        super()._crash(reason)
+        self.loop.call_soon_threadsafe(self.failed.set)
+
+    async def _ask(self) -> None:
+        """Keep ``_ends`` fresh. A client of its own: on the consumer's connection questions wait behind long fetches."""
+        while True:
+            consumer = AIOKafkaConsumer(**self.client.aiokafka(), isolation_level="read_uncommitted")
+            try:
+                await consumer.start()
+                while True:
+                    asked_ms, asked_s = self.clock(), time.monotonic()
+                    tps = [TopicPartition(*tp) for tp in sources_of(self.stage, list(self.lanes))]
+                    if tps:
+                        self._ends = Ends(asked_ms, await consumer.end_offsets(tps))
+                    every_s = ASK_S if self.stage.tick else ASK_LAG_S
+                    await asyncio.sleep(max(every_s / 2, asked_s + every_s - time.monotonic()))
+            except KafkaError as error:
+                log.warning("%s cannot ask for the ends of its sources: %r", self.stage.name, error)
+                await asyncio.sleep(ASK_LAG_S)
+            finally:
+                await consumer.stop()
+
+    def liveness(self) -> dict[str, Any]:
+        """How the stage stands, for JSON. ``lag``: records and markers to the end; ``None`` where not known yet."""
+        now_s, ends = time.monotonic(), self._ends.offsets if self._ends is not None else {}
+        return {
+            "stage": self.stage.name,
+            "state": self.state,
+            "ready": bool(self.lanes) and (self.stage.ready is None or self.stage.ready()),
+            "rebalancing": self.rebalancing,
+            "partitions": {
+                f"{source}/{number}": _stand(lane, (source, number), ends, now_s)
+                for number, lane in sorted(self.lanes.items())
+                for source in self.stage.sources
+            },
+        }
+
+
+def _stand(lane: Lane, source: tuple[str, int], ends: Any, now_s: float) -> dict[str, Any]:
+    position, end = lane.horizon.positions.get(source), ends.get(source)
+    return {
+        "position": position,
+        "end": end,
+        "lag": max(0, end - position) if position is not None and end is not None else None,
+        "progress_age_s": round(now_s - lane.progress_s, 3),
+        "commit_age_s": round(now_s - lane.committed_s, 3),
+        "read_to_ms": lane.horizon.read_to_ms,
+        "waiting": lane.waiting,
+    }
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def new_stage_app(
+    stage: Stage,
+    client: Client,
+    *,
+    partitions: int,
+    data_dir: Path | str,
+    session_timeout_s: float = 6.0,
+    instance_id: str | None = None,
+    clock: Callable[[], int] = wall_clock_ms,
+) -> StageApp:
+    """The app that runs ``stage``; the topics must exist. Make it inside the event loop it shall run in.
+
+    Args:
+        stage: what to run.
+        client: where the broker is.
+        partitions: of the sources and of the table's changelog, which is created.
+        data_dir: of this machine: marks of records that killed the process lie there.
+        session_timeout_s: how long a silent process keeps its partitions.
+        instance_id: static membership: a restart takes its partitions back at once. Only under a supervisor that
+            restarts at once; unique in the group.
+        clock: milliseconds, what ticks and units see.
+    """
+    TRANSPORTS.aliases["exactly-once"] = "router.kafka.transaction:ExactlyOnceTransport"
+    STORES.aliases["partitions"] = "router.kafka.table:PartitionStore"
+    folder = Path(data_dir) / stage.name
+    folder.mkdir(parents=True, exist_ok=True)
+    app = StageApp(
+        stage.name,
+        stage=stage,
+        client=client,
+        clock=clock,
+        **SETTINGS,
+        broker=[f"exactly-once://{address}" for address in client.bootstrap.split(",")],
+        broker_credentials=_credentials(client.security),
+        broker_session_timeout=session_timeout_s,
+        broker_heartbeat_interval=session_timeout_s / 3,
+        consumer_group_instance_id=instance_id,
+        datadir=folder,
+        store="partitions://",
+        Schema=BatchSchema,
+        processing_guarantee="exactly_once",
+        topic_partitions=partitions,
+    )
+    app.marks = Marks(folder / "marks", partitions)
+    if stage.rows is not None:
+        # A buffer of 1 would mean to Faust: follow your own changelog after recovery.
+        app.table = app.Table("rows", partitions=partitions, recovery_buffer_size=2, extra_topic_configs=COMPACTED)
+    _take_batches(app)
+    return app
+
+
+def _take_batches(app: StageApp) -> None:
+    @app.agent(app.topic(*app.stage.sources), name=app.stage.name)  # type: ignore[untyped-decorator]
+    async def run(stream: StreamT[Batch]) -> None:
+        async for event in stream.noack().events():
+            lane = app.lanes.get(event.value.tp.partition)
+            if lane is None:
+                event.ack()  # taken from the queue while its partition was revoked: its next owner reads it again
+            else:
+                await lane.put(event)
+
+
+def _credentials(security: Security | None) -> Any:
+    """Faust's words for the same."""
+    if security is None or security.protocol == "PLAINTEXT":
+        return None
+    if security.protocol == "SSL":
+        return faust.SSLCredentials(security.ssl_context)
+    return faust.SASLCredentials(
+        username=security.username,
+        password=security.password,
+        mechanism=security.sasl_mechanism,
+        ssl_context=security.ssl_context,
+    )

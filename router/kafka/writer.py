@@ -1,0 +1,93 @@
+"""The transactional producer of one partition: outputs and offsets of a turn become visible together or not at all.
+
+Plain aiokafka, no Faust: stages use it (``transaction.py``) and workers of long calls do (``calls.py``).
+
+The transactional id names the *partition*, not the process. Whoever is assigned the partition starts this producer
+before it reads offsets or state; Kafka thereby ends what an earlier owner left open and fences it for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer import sender
+from aiokafka.structs import OffsetAndMetadata
+
+from router.kafka.client import MAX_REQUEST_BYTES, Client
+
+Headers = list[tuple[str, bytes]]
+Record = tuple[bytes | None, bytes | None, Headers]
+Where = tuple[str, int]
+
+#: Shared by all records without headers: aiokafka's record builder insists on a list and leaves it alone.
+NO_HEADERS: Headers = []
+
+#: Largest produce batch; a stage's outputs for one partition rarely exceed it, so one append loop makes one request.
+PRODUCE_BATCH_BYTES = 512 * 1024
+
+#: Right after a commit Kafka is still writing its markers; what the next transaction then sends is turned down with a
+#: retriable error (ConcurrentTransactions, and NotEnoughReplicas from the check that a partition was added). aiokafka
+#: would wait 100 ms, respectively 20 ms; the markers take 1-3 ms.
+RETRY_BACKOFF_MS = 2
+sender.BACKOFF_OVERRIDE = RETRY_BACKOFF_MS / 1000  # the 20 ms: a module constant
+
+
+class Writer:
+    """Writes for ``partition`` under the fencing name ``<group>-<name>``."""
+
+    #: ``False`` only in a benchmark's subclass, which measures what transactions cost.
+    transactional = True
+
+    def __init__(self, client: Client, group: str, name: str, partition: int, transaction_timeout_s: float) -> None:
+        self.partition = partition
+        self.partitions: dict[str, int] = {}
+        self._group = group
+        self._producer = AIOKafkaProducer(
+            transactional_id=f"{group}-{name}" if self.transactional else None,
+            transaction_timeout_ms=int(transaction_timeout_s * 1000),
+            retry_backoff_ms=RETRY_BACKOFF_MS,
+            max_batch_size=PRODUCE_BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+            **client.aiokafka(),
+        )
+
+    async def start(self, topics: Iterable[str]) -> None:
+        """Fences earlier owners of the partition; returns when their open transaction has ended."""
+        await self._producer.start()
+        for topic in topics:
+            self.partitions[topic] = len(await self._producer.partitions_for(topic))
+
+    async def stop(self) -> None:
+        await self._producer.stop()
+
+    async def commit(
+        self,
+        outputs: Mapping[Where, Sequence[Record]],
+        offsets: Mapping[Where, int | OffsetAndMetadata],
+    ) -> dict[Where, int]:
+        """One transaction. Returns the offset of the last record written to each topic-partition."""
+        producer, now_ms = self._producer, int(time.time() * 1000)
+        async with producer.transaction():
+            # The offsets go along while the records are on their way: they share the transaction, not an order.
+            sending = [self._send(*where, records, now_ms) for where, records in outputs.items()]
+            if offsets:
+                named = {TopicPartition(*where): offset for where, offset in offsets.items()}
+                sending.append(producer.send_offsets_to_transaction(named, self._group))
+            sent = await asyncio.gather(*sending)
+        return dict(zip(outputs, sent, strict=False))
+
+    async def _send(self, topic: str, partition: int, records: Sequence[Record], now_ms: int) -> int:
+        producer, futures = self._producer, []
+        builder = producer.create_batch()
+        for key, value, headers in records:
+            if builder.append(key=key, value=value, headers=headers, timestamp=now_ms) is None:
+                futures.append(await producer.send_batch(builder, topic, partition=partition))
+                builder = producer.create_batch()
+                builder.append(key=key, value=value, headers=headers, timestamp=now_ms)
+        in_last: int = builder.record_count()
+        futures.append(await producer.send_batch(builder, topic, partition=partition))
+        ends = await asyncio.gather(*futures)
+        return int(ends[-1].offset) + in_last - 1
