@@ -66,7 +66,10 @@ def decision_record(
         "pool": choice.pool,
         "stratum": choice.stratum,
         "features": features,
-        "candidates": choice.candidates,
+        "candidates": [
+            {"model": model, "excluded": excluded, "p_ok": p_ok, "expected_cost_nano_usd": cost}
+            for model, excluded, p_ok, cost in choice.candidates
+        ],
         "weights": choice.weights,
         "draw": choice.draw,
         "model": choice.model,

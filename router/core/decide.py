@@ -20,14 +20,13 @@ further attempt keeps the first one's stratum and cohort. A request that names a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from router.contract.errors import Code
-from router.contract.records import Candidate, Cohort
+from router.contract.records import Cohort
 from router.core import draw as draws
 from router.core.draw import draw
-from router.core.facts import Assignment, Choice, Refusal, RequestFacts
+from router.core.facts import Assignment, Candidate, Choice, Refusal, RequestFacts
 from router.core.price import expected_cost_nano_usd
 from router.core.snapshot import ModelFacts, Orders, PoolFacts, Snapshot
 
@@ -200,21 +199,17 @@ def _candidates(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: s
         held = [candidate for candidate in found if candidate.excluded is None and soft[candidate.model] in rules]
         if len(held) < sum(candidate.excluded is None for candidate in found):
             return tuple(
-                replace(candidate, excluded=soft[candidate.model]) if candidate in held else candidate
+                candidate._replace(excluded=soft[candidate.model]) if candidate in held else candidate
                 for candidate in found
             )
     return tuple(found)
 
 
 def _candidate(facts: RequestFacts, snapshot: Snapshot, model: ModelFacts, pin: str | None) -> Candidate:
-    answer_tokens = min(facts.completion_tokens or USUAL_COMPLETION_TOKENS, model.max_output_tokens) * facts.answers
+    answer_tokens = (facts.completion_tokens or USUAL_COMPLETION_TOKENS) * facts.answers
+    answer_tokens = min(answer_tokens, model.max_output_tokens * facts.answers)
     cost = expected_cost_nano_usd(model.price, facts.prompt_tokens, answer_tokens)
-    return Candidate(
-        model=model.name,
-        excluded=_excluded(facts, snapshot, model, pin, cost),
-        p_ok=facts.p_ok.get(model.name),
-        expected_cost_nano_usd=cost,
-    )
+    return Candidate(model.name, _excluded(facts, snapshot, model, pin, cost), facts.p_ok.get(model.name), cost)
 
 
 def _excluded(  # noqa: PLR0911 - one a rule

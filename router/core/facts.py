@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from router.contract.errors import Code
-from router.contract.records import Candidate, Cohort, Reason
+from router.contract.records import Cohort, Reason
 from router.core.records import First
 
 
@@ -63,6 +64,15 @@ class RequestFacts:
     def unit(self) -> str:
         """Whose draws these are: the session's where one is given."""
         return self.session or self.request_id
+
+
+class Candidate(NamedTuple):
+    """A model of the pool; ``excluded``: the rule that took it out. A tuple: it is made for each model of each request."""
+
+    model: str
+    excluded: str | None
+    p_ok: float | None
+    expected_cost_nano_usd: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
