@@ -44,7 +44,7 @@ class Figures(Collector):
         yield _gauge(
             "pointsman_model_state",
             "Health of each model",
-            {(one["model"], one["state"]): 1 for one in document["models"] if one["state"]},
+            {(one["model"], one["state"]): 1 for one in document["models"]},
             ("model", "state"),
         )
         alerts = Counter((one["severity"],) for one in document["alerts"])

@@ -43,7 +43,7 @@ class Track:
             done += 1
         del self._ends[:done]
         if len(self._ends) > MAX_LOOKS:
-            self._ends[1::2] = []
+            del self._ends[1::2]
 
     def verified_empty(self, committed: int, end: int) -> None:
         """A reader went from ``committed`` to ``end`` and met no record."""

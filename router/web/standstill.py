@@ -27,12 +27,8 @@ class Look:
 
 def stuck_s(history: Sequence[Look], now_s: float) -> float:
     """Seconds for which each look showed lag and the same progress; 0.0 when the newest shows none. Oldest first."""
-    since_s = now_s
-    for look in reversed(history):
-        if not look.lag or look.progress != history[-1].progress:
-            break
-        since_s = look.at_s
-    return now_s - since_s
+    since = _since(history)
+    return now_s - since.at_s if since else 0.0
 
 
 def judge(history: Sequence[Look], now_s: float, limit_s: float = LIMIT_S) -> str | None:
@@ -42,18 +38,24 @@ def judge(history: Sequence[Look], now_s: float, limit_s: float = LIMIT_S) -> st
     'lag 7 and no progress for 31 s'
     """
     still_s = stuck_s(history, now_s)
-    return f"lag {history[-1].lag} and no progress for {still_s:.0f} s" if still_s >= limit_s else None
+    return f"lag {history[-1].lag} and no progress for {still_s:.0f} s" if history and still_s >= limit_s else None
 
 
-def shortened(history: list[Look]) -> list[Look]:
-    """The looks that still matter: of equal neighbours the first and the last.
+def shortened(history: Sequence[Look]) -> list[Look]:
+    """The looks that still matter: since when it is stuck, and the newest.
 
-    >>> len(shortened([Look(float(at), 5, 1) for at in range(100)]))
-    2
+    >>> [look.at_s for look in shortened([Look(float(at), 5, 1) for at in range(100)])]
+    [0.0, 99.0]
     """
-    kept: list[Look] = []
-    for look in history:
-        if len(kept) > 1 and kept[-1].progress == kept[-2].progress == look.progress and kept[-1].lag and look.lag:
-            kept.pop()
-        kept.append(look)
-    return kept[-2:] if len(kept) > 1 and kept[-1].progress == kept[-2].progress else kept[-1:]
+    since = _since(history)
+    return [since, history[-1]] if since and since is not history[-1] else list(history[-1:])
+
+
+def _since(history: Sequence[Look]) -> Look | None:
+    """The oldest of the looks up to the newest that all showed lag and the same progress."""
+    found = None
+    for look in reversed(history):
+        if not look.lag or look.progress != history[-1].progress:
+            break
+        found = look
+    return found

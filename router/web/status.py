@@ -27,11 +27,11 @@ from router.web.view import At, View
 Json = dict[str, Any]
 
 NOT_THERE_YET = {
-    "quality.drift": "the guard that tests a slice's quality against the holdout",
-    "quality.blind": "slices in which nothing could be noticed",
-    "alerts.money": "what is at stake",
-    "reviews": "the review queue",
-    "budgets": "tenants' limits and spending",
+    "quality.drift": "tests of each slice against the holdout (guard)",
+    "quality.blind": "slices where nothing could be noticed",
+    "alerts.money": "money at stake",
+    "reviews": "review queue",
+    "budgets": "tenants' limits",
 }
 SUMMED = ("requests", "ok", "attempts", "retries", "fallbacks", "hedges", "escalations", "shadows")
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
@@ -49,6 +49,7 @@ def build_status(view: View, now_ms: int, *, version: str = "", processes: Itera
         "at": to_rfc3339(now_ms),
         "at_ms": now_ms,
         "version": version,
+        "prefix": view.setup.prefix,
         "verdict": {
             "state": verdict.state_of(found, view),
             "reasons": [asdict(finding) for finding in found],
@@ -64,7 +65,7 @@ def build_status(view: View, now_ms: int, *, version: str = "", processes: Itera
         "traffic": _traffic(final, still_open) | {"window": window, "age_s": topics_s},
         "requests": _requests(view, now_ms, topics_s),
         "dead_letters": _dead_letters(view, now_ms, topics_s),
-        "cost": _cost(total(final), total(still_open), window) | {"age_s": topics_s},
+        "cost": _cost(total(final), total(still_open), window, now_ms) | {"age_s": topics_s},
         "models": _models(view, final, still_open, now_ms, topics_s),
         "quality": {"slices": slices(view, final, still_open), "window": window, "age_s": topics_s},
         "weights": [_weights(view, at, now_ms) for at in sorted(view.weights)],
@@ -98,9 +99,9 @@ def _traffic(final: dict[Slice, Sums], still_open: dict[Slice, Sums]) -> Json:
     }
 
 
-def _cost(final: Sums, still_open: Sums, window: Json | None) -> Json:
+def _cost(final: Sums, still_open: Sums, window: Json | None, now_ms: int) -> Json:
     spent, baseline = (_figure(final, still_open, name) for name in ("cost_nano_usd", "baseline_cost_nano_usd"))
-    hours = (from_rfc3339(window["to"]) - from_rfc3339(window["from"])) / 3_600_000 if window else 0.0
+    hours = max(1000, now_ms - from_rfc3339(window["from"])) / 3_600_000 if window else 0.0  # the rate from then to now
     return {
         "spent_nano_usd": spent,
         "baseline_nano_usd": baseline,
@@ -171,8 +172,8 @@ def _models(
         found.append(
             {
                 "model": name,
-                "state": health.record.state if health else None,
-                "reason": health.record.reason if health else "nothing known yet",
+                "state": health.record.state if health else "up",
+                "reason": health.record.reason if health else "not called yet; counts as up",
                 "for_s": _age_s(health.at_ms, now_ms) if health else None,
                 "error_rate": health.record.error_rate if health else None,
                 "p95_ms": health.record.p95_ms if health else None,

@@ -89,9 +89,9 @@ def _requests(view: View, now_ms: int) -> Iterator[Finding]:
     lost = sum(load.overdue for load in view.loads.values())
     doubled = sum(load.doubled for load in view.loads.values())
     if lost:
-        yield Finding("failing", f"{lost} requests lost: past deadline + 10 s without a result")
+        yield Finding("failing", f"requests lost (past deadline + 10 s without a result): {lost}")
     if doubled:
-        yield Finding("failing", f"{doubled} results doubled")
+        yield Finding("failing", f"results doubled: {doubled}")
     recent = view.windows.since(now_ms - RECENT_MS)
     if (share := _failed_share(recent)) >= DEGRADED_SHARE:
         worst = ", ".join(f"{code} {count}" for code, count in recent.errors.most_common(3))
@@ -159,8 +159,8 @@ def _alerts(view: View) -> Iterator[Finding]:
 
 def _notes(view: View, now_ms: int) -> Iterator[Finding]:
     if standing := view.standing(now_ms):
-        yield Finding("note", f"{len(standing)} standing orders are in force")
+        yield Finding("note", f"standing orders in force: {len(standing)}")
     if dead := sum(sum(minute.values()) for minute in view.dead.values()):
-        yield Finding("note", f"{dead} dead letters in the last hour")
+        yield Finding("note", f"dead letters in the last hour: {dead}")
     if view.unreadable:
         yield Finding("note", f"{view.unreadable} records of our own topics could not be read")

@@ -1,0 +1,47 @@
+"""How ``status`` writes ages, counts, money and shares: short, and never more exact than they are."""
+
+from __future__ import annotations
+
+
+def age(seconds: float | None) -> str:
+    """An age in its largest fitting unit.
+
+    >>> age(0.42), age(12.3), age(200), age(7300), age(200_000), age(None)
+    ('0.4 s', '12 s', '3 min', '2 h', '2 d', '?')
+    """
+    if seconds is None:
+        return "?"
+    for limit_s, unit_s, unit in ((10, 1, "s"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit_s:
+            return f"{seconds:.1f} s" if limit_s == 10 else f"{seconds / unit_s:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def count(number: int) -> str:
+    """With thousands apart.
+
+    >>> count(1234567)
+    '1,234,567'
+    """
+    return f"{number:,}"
+
+
+def dollars(nano_usd: int) -> str:
+    """Nano-dollars as dollars, with as many places as small amounts need.
+
+    >>> dollars(1_234_500_000_000), dollars(41_200_000), dollars(412_000), dollars(0)
+    ('$1,234.50', '$0.0412', '$0.000412', '$0')
+    """
+    usd = nano_usd / 1e9
+    if abs(usd) >= 1:
+        return f"${usd:,.2f}".replace("$-", "-$")
+    return f"${usd:.9f}".replace("$-", "-$")[: 11 + (usd < 0)].rstrip("0").rstrip(".") if nano_usd else "$0"
+
+
+def percent(share: float) -> str:
+    """A share of 0..1 in per cent.
+
+    >>> percent(0.9961), percent(0.5)
+    ('99.6 %', '50.0 %')
+    """
+    return f"{share * 100:.1f} %"
