@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from router.contract.records import ErrorInfo
 from router.core.attempts import Charge, Try
 from router.core.backoff import Again
 from router.core.settlement import Pending, Row
-from router.core.slip import dump, from_list, load, to_list
+from router.core.slip import from_list, to_list
 
 
 def row_to_bytes(row: Row) -> bytes:
     """500 bytes for a request without metadata."""
     pending, refusal = row.pending, row.refusal
-    return dump(
+    return orjson.dumps(
         [
             to_list(row.slip),
             [_try_to_list(each) for each in row.tries],
@@ -28,7 +30,7 @@ def row_to_bytes(row: Row) -> bytes:
 
 def row_from_bytes(value: bytes) -> Row:
     """The inverse of ``row_to_bytes``; only our own transactions write rows, so they are trusted."""
-    slip, tries, pending, refusal, priced, headers = load(value)
+    slip, tries, pending, refusal, priced, headers = orjson.loads(value)
     return Row(
         slip=from_list(slip),
         tries=tuple(_try_from_list(each) for each in tries),

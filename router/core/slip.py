@@ -7,7 +7,6 @@ later release still reads slips that are on their way.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
@@ -35,7 +34,8 @@ class Slip:
 
     ``attempt`` 0 is a refusal: no model, no reason. ``stratum``, ``cohort``, ``propensity``, ``policy_version`` and
     ``first_model`` are those of the request's first decision. ``key`` is the request record's key; ``at_ms`` its
-    timestamp. ``pool`` and ``baseline`` are ``None`` where the request names a model directly.
+    timestamp. ``pool`` and ``baseline`` are ``None`` where the request names a model directly. Texts and ``metadata`` are
+    what ``contract.codec`` has read, so they can be written again.
     """
 
     request_id: str
@@ -66,7 +66,7 @@ _ORIGIN, _KEY = _NAMES.index("origin"), _NAMES.index("key")
 
 def sign(slip: Slip, keyring: Keyring) -> str:
     """The slip as opaque text, 350 characters for short names without metadata. Takes 5 us."""
-    return keyring.slips.seal(dump(to_list(slip)))
+    return keyring.slips.seal(orjson.dumps(to_list(slip)))
 
 
 def verify(text: str, keyring: Keyring) -> Slip:
@@ -79,7 +79,7 @@ def verify(text: str, keyring: Keyring) -> Slip:
         payload = keyring.slips.unseal(text)
     except SealError as error:
         raise SlipError(f"slip: {error}") from error
-    return from_list(load(payload))  # genuine from here on, at most of another release
+    return from_list(orjson.loads(payload))  # genuine from here on, at most of another release
 
 
 def to_list(slip: Slip) -> list[Any]:
@@ -103,17 +103,6 @@ def from_list(values: Any) -> Slip:
     return Slip(**found)
 
 
-def dump(value: Any) -> bytes:
-    """JSON bytes of any JSON value, also of those orjson refuses: lone surrogates, long integers, deep nesting."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
-
-
 def load(text: bytes) -> Any:
-    """The inverse of ``dump``."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
+    """JSON that a stage of ours has written."""
+    return orjson.loads(text)

@@ -1,0 +1,259 @@
+"""The only author of results: exactly one a request, by its deadline, also when no worker lives. Prices each attempt once.
+
+Rules
+- Slips are believed, records are not: what a record says of request, attempt and model must be what its slip says.
+- ``core.settlement`` knows what follows; here records become its arguments and its steps become records.
+- Everything of a request meets in the partition of its id. What lies elsewhere would be settled twice: dead letter.
+- Deadlines and expiry go by ``read_to_ms``, orders by ``now_ms``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from router.contract.codec import decode, encode
+from router.contract.errors import BadRecord, PointsmanError, RejectCode
+from router.contract.ids import partition_of
+from router.contract.records import ErrorInfo, Outcome, OutcomeError
+from router.contract.topics import MAX_ANSWER_BYTES
+from router.contract.wire import parse
+from router.core.attempts import Charge
+from router.core.backoff import Policy
+from router.core.price import UNPRICED, Price, cost_nano_usd
+from router.core.results import make_result, make_usage
+from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time
+from router.core.slip import Slip, SlipError, verify
+from router.kafka.stage import Stage
+from router.kafka.transport import Batch
+from router.kafka.unit import UnitLike
+from router.stages.context import Context
+from router.stages.dead_letter import dead_letter
+from router.stages.settle_book import NOTHING, Book, Kept
+from router.stages.settle_rows import SettleRows
+
+NAME = "settle"
+#: Of a request that names a model directly: it has no pool to say so.
+DIRECT_ATTEMPTS = 4
+#: Requests that a tick ends or orders anew at most; some 15 ms of work.
+DUE_A_TICK = 400
+#: Room for all of an outcome but the provider's answer and the slip.
+_FRAME_BYTES = 64 * 1024
+_HOUR_MS = 3_600_000
+_PASSED_ON = frozenset({"traceparent", "schema"})
+
+
+class Settle:
+    """The stage's handlers for one configuration."""
+
+    def __init__(self, context: Context) -> None:
+        config, names = context.config, context.names
+        self._group = names.group(NAME)
+        self._keyring = context.keyring
+        self._partitions = config.kafka.partitions
+        self._window_ms = config.settle.dedupe_window_s * 1000
+        self._max_ids = max(1, config.settle.dedupe_max_ids // config.kafka.partitions)
+        self._token_ttl_ms = config.feedback.ttl_s * 1000
+        self._prices = {name: _price_of(model.price) for name, model in config.models.items()}
+        self._policies = {
+            name: Policy(pool.max_attempts, frozenset(pool.models)) for name, pool in config.pools.items()
+        }
+        self._direct = Policy(DIRECT_ATTEMPTS)
+        self._decisions, self._outcomes = names.of("decisions"), names.of("outcomes")
+        self._results, self._usage, self._load = names.of("results"), names.of("usage"), names.of("load")
+        self._redispatch = {"interactive": names.of("redispatch"), "batch": names.of("redispatch.batch")}
+        self._dead = names.of("dead-letter")
+
+    def stage(self) -> Stage:
+        return Stage(
+            name=self._group,
+            sources=(self._decisions, self._outcomes),
+            outputs=frozenset({self._results, self._usage, self._load, self._dead, *self._redispatch.values()}),
+            handle=self.handle,
+            tick=self.tick,
+            rows=lambda: SettleRows(self._max_ids),
+            index=Book,
+            culprit=self.culprit,
+        )
+
+    def handle(self, batch: Batch, unit: UnitLike) -> None:
+        read = self._decision if batch.tp.topic == self._decisions else self._outcome
+        for record in batch.records:
+            if record.value is None:
+                continue
+            try:
+                read(record, unit)
+            except PointsmanError as error:
+                self._reject(record, error, unit)
+
+    def tick(self, now_ms: int, unit: UnitLike) -> None:
+        """Deadlines, orders that are due, ids to forget, the load record."""
+        book: Book = unit.index
+        read_to_ms = unit.read_to_ms
+        for due in (book.deadlines.pop_until(read_to_ms, DUE_A_TICK), book.orders.pop_until(now_ms, DUE_A_TICK)):
+            for id16 in due:
+                self._take(unit, id16, pass_time(book.open[id16], now_ms=now_ms, read_to_ms=read_to_ms))
+        book.forget(unit)
+        load = book.load(unit)
+        if load is not None:
+            self._emit_load(unit, load)
+
+    def culprit(self, record: Any, unit: UnitLike) -> None:
+        """Give up a record that ended the process again and again: a dead letter, and the end of its request."""
+        error = PointsmanError("the record ended the process again and again", code=RejectCode.INTERNAL_ERROR)
+        self._reject(record, error, unit)
+        book: Book = unit.index
+        try:
+            id16 = bytes.fromhex((record.key or b"").decode("ascii"))
+        except ValueError:
+            return
+        row = book.open.get(id16)
+        if row is not None:
+            self._take(unit, id16, give_up(row))
+
+    def _decision(self, record: Any, unit: UnitLike) -> None:
+        """A decision is its slip; only a refusal says more."""
+        headers = dict(record.headers)
+        slip = self._slip(headers.get("slip", b"").decode("latin-1"), unit)
+        refusal = _refusal(record.value) if slip.attempt == 0 else None
+        book: Book = unit.index
+        id16 = bytes.fromhex(slip.request_id)
+        row = book.open.get(id16)
+        if row is None:
+            kept, _ = book.kept(unit, id16)
+            if kept.settled:
+                return
+            row = Row(slip=slip, priced=kept.priced, headers=_passed_on(record.headers))
+        self._take(unit, id16, decide(row, slip, refusal))
+
+    def _outcome(self, record: Any, unit: UnitLike) -> None:
+        outcome = decode(Outcome, record.value)
+        slip = self._slip(outcome.slip, unit)
+        if (outcome.request_id, outcome.attempt, outcome.model) != (slip.request_id, slip.attempt, slip.model):
+            raise SlipError("slip: of another request, attempt or model than the outcome")
+        outcome = _bounded(outcome, len(record.value))
+        book: Book = unit.index
+        id16, pair = bytes.fromhex(slip.request_id), (outcome.attempt, outcome.model)
+        price = self._prices.get(outcome.model, UNPRICED)
+        charge = Charge(cost_nano_usd(price, outcome.usage), price.version)
+        row = book.open.get(id16)
+        kept, expires_s = (NOTHING, 0) if row is not None else book.kept(unit, id16)
+        if row is None and not kept.settled and record.timestamp < slip.deadline_at_ms:
+            row = Row(slip=slip, priced=kept.priced, headers=_passed_on(record.headers))
+        priced, answers = kept.priced, False
+        if row is not None:
+            priced = row.priced
+            policy = self._policies.get(slip.pool or "", self._direct)
+            step = conclude(row, slip, outcome, charge, at_ms=record.timestamp, now_ms=unit.now_ms, policy=policy)
+            answers = step.verdict is not None and step.verdict.answered_by is not None
+            self._take(unit, id16, step)
+        elif pair not in priced:
+            expires_s = expires_s or self._expires_s(slip, unit.now_ms)
+            book.keep(unit, id16, Kept(kept.settled, priced | {pair}), expires_s)
+        if pair not in priced:
+            self._emit_usage(unit, record, slip, outcome, charge, answers=answers)
+
+    def _slip(self, text: str, unit: UnitLike) -> Slip:
+        slip = verify(text, self._keyring)
+        home = partition_of(slip.request_id.encode(), self._partitions)
+        if home != unit.partition:
+            raise BadRecord(
+                f"belongs into partition {home}, was produced to {unit.partition}", code=RejectCode.INVALID_OUTCOME
+            )
+        return slip
+
+    def _take(self, unit: UnitLike, id16: bytes, step: Step) -> None:
+        """Make the step: keep the row, or emit the result and keep the id. An order that is due at once goes out."""
+        book: Book = unit.index
+        if step.verdict is not None:
+            self._emit_result(unit, step)
+            book.close(unit, id16)
+            kept = Kept(settled=True, priced=step.row.priced)
+            book.keep(unit, id16, kept, self._expires_s(step.row.slip, unit.now_ms))
+            return
+        if step.order is None and step.row.pending is not None:
+            step = pass_time(step.row, now_ms=unit.now_ms, read_to_ms=-1)
+        if step.order is not None:
+            self._emit_order(unit, step)
+        if step.row is not book.open.get(id16):
+            book.set(unit, id16, step.row)
+
+    def _expires_s(self, slip: Slip, now_ms: int) -> int:
+        """Until when an id is remembered: no duplicate counts within the window, no late outcome counts twice."""
+        expires_ms = max(slip.deadline_at_ms + min(_HOUR_MS, self._window_ms), now_ms + self._window_ms)
+        return -(-expires_ms // 1000)
+
+    def _emit_result(self, unit: UnitLike, step: Step) -> None:
+        row, verdict = step.row, step.verdict
+        assert verdict is not None
+        result = make_result(row, verdict, now_ms=unit.now_ms, keyring=self._keyring, token_ttl_ms=self._token_ttl_ms)
+        headers = [("id", result.id.encode()), ("lane", row.slip.lane.encode()), *row.headers]
+        unit.emit(self._results, row.slip.key, encode(result), headers=headers)
+
+    def _emit_order(self, unit: UnitLike, step: Step) -> None:
+        order = step.order
+        assert order is not None
+        unit.emit(
+            self._redispatch[order.lane],
+            order.request_id.encode(),
+            encode(order),
+            partition=order.origin.partition,
+            headers=list(step.row.headers),
+        )
+
+    def _emit_usage(
+        self, unit: UnitLike, record: Any, slip: Slip, outcome: Outcome, charge: Charge, *, answers: bool
+    ) -> None:
+        """``answers``: this outcome became the result. Only then would the baseline have cost something instead."""
+        baseline = None
+        if answers and slip.baseline is not None:
+            baseline = cost_nano_usd(self._prices.get(slip.baseline, UNPRICED), outcome.usage)
+        if answers and baseline is None:
+            baseline = charge.cost_nano_usd
+        usage = make_usage(slip, outcome, charge, at_ms=record.timestamp, baseline_cost_nano_usd=baseline or 0)
+        unit.emit(self._usage, slip.request_id.encode(), encode(usage))
+
+    def _emit_load(self, unit: UnitLike, load: Any) -> None:
+        unit.emit(self._load, f"{NAME}/{unit.partition}".encode(), encode(load))
+
+    def _reject(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
+        unit.emit(self._dead, record.key, dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
+
+
+def build(context: Context) -> list[Stage]:
+    """The stage ``settle``: decisions and outcomes in, results, usage and orders out."""
+    return [Settle(context).stage()]
+
+
+def _refusal(value: bytes) -> ErrorInfo:
+    """The error of a decision with attempt 0."""
+    try:
+        error: Any = parse(value).get("error")
+        return ErrorInfo(code=str(error["code"]), message=str(error["message"]))
+    except (BadRecord, TypeError, KeyError) as problem:
+        raise BadRecord("error: a refusal needs one", code=RejectCode.INVALID_DECISION) from problem
+
+
+def _bounded(outcome: Outcome, value_bytes: int) -> Outcome:
+    """An answer over the limit, from a worker that does not look at it, is an error."""
+    if outcome.body is None or value_bytes - len(outcome.slip) <= MAX_ANSWER_BYTES + _FRAME_BYTES:
+        return outcome
+    error = OutcomeError(code="answer_too_large", message=f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    return replace(outcome, status="error", body=None, error=error)
+
+
+def _passed_on(headers: Iterable[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, value) for name, value in headers if name in _PASSED_ON)
+
+
+def _price_of(listed: Any) -> Price:
+    """The configuration's price as the core has it."""
+    return Price(
+        input_nano_usd_per_token=listed.input_nano_usd_per_token,
+        output_nano_usd_per_token=listed.output_nano_usd_per_token,
+        cached_input_nano_usd_per_token=listed.cached_input_nano_usd_per_token,
+        cache_write_nano_usd_per_token=listed.cache_write_nano_usd_per_token,
+        version=listed.price_version,
+        unpriced=listed.unpriced,
+    )

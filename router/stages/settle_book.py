@@ -1,0 +1,154 @@
+"""What a lane of settle derives from its table: open requests as values, what is due, and how they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from router.contract.records import Lane
+from router.core.records import Load
+from router.core.row_format import row_from_bytes, row_to_bytes
+from router.core.settlement import Pair, Row
+from router.kafka.unit import UnitLike
+from router.stages.due import Due
+from router.stages.settle_rows import DROP, KEPT, KIND, OPEN, SettleRows, kept_value, read_kept
+
+LANES: tuple[Lane, Lane] = ("interactive", "batch")
+LOAD_EVERY_MS = 100
+#: While something is open and nothing changes, how far the lane has read is news all the same.
+LOAD_AT_LEAST_EVERY_MS = 1_000
+OVERDUE_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of an id without a row: whether it has its result, and which outcomes were priced."""
+
+    settled: bool
+    priced: frozenset[Pair]
+
+
+NOTHING = Kept(settled=False, priced=frozenset())
+
+
+class Book:
+    """The open requests and kept ids of one partition; every change goes to the unit and is visible at once.
+
+    A turn that fails ends the process, so values here never run ahead of what will be committed.
+    """
+
+    def __init__(self, rows: SettleRows) -> None:
+        self.rows = rows
+        self.open: dict[bytes, Row] = {}
+        self._kinds: list[Kept] = []
+        self._numbers: dict[Kept, int] = {}
+        for key, value in sorted(rows.items()):
+            if key[:1] == OPEN:
+                self.open[key[1:]] = row_from_bytes(value)
+            elif key[:1] == KIND:
+                settled, priced = orjson.loads(value)
+                self._remember(Kept(settled, frozenset((attempt, model) for attempt, model in priced)))
+        self.orders = Due(self._order_due, self.open)
+        self.deadlines = Due(self._deadline, self.open)
+        self._oldest = {
+            lane: Due(self._at, (id16 for id16, row in self.open.items() if row.slip.lane == lane)) for lane in LANES
+        }
+        self._count = dict.fromkeys(LANES, 0)
+        for row in self.open.values():
+            self._count[row.slip.lane] += 1
+        self._published: Load | None = None
+
+    def set(self, unit: UnitLike, id16: bytes, row: Row) -> None:
+        """Open a request, or change an open one."""
+        slip = row.slip
+        if id16 not in self.open:
+            self._count[slip.lane] += 1
+            self._oldest[slip.lane].push(slip.at_ms, id16)
+            self.deadlines.push(slip.deadline_at_ms, id16)
+        self.open[id16] = row
+        unit.put(OPEN + id16, row_to_bytes(row))
+        if (due_ms := self._order_due(id16)) is not None:
+            self.orders.push(due_ms, id16)
+
+    def close(self, unit: UnitLike, id16: bytes) -> None:
+        """Forget the row of a request that has its result, if there is one."""
+        row = self.open.pop(id16, None)
+        if row is not None:
+            self._count[row.slip.lane] -= 1
+            unit.put(OPEN + id16, None)
+
+    def kept(self, unit: UnitLike, id16: bytes) -> tuple[Kept, int]:
+        """What is known of an id that is not open, and its expiry in seconds since 1970; 0 if nothing is kept."""
+        value = unit.get(KEPT + id16)
+        if value is not None:
+            number, expires_s = read_kept(value)
+            if expires_s * 1000 > unit.read_to_ms:
+                return self._kinds[number], expires_s
+        return NOTHING, 0
+
+    def keep(self, unit: UnitLike, id16: bytes, kept: Kept, expires_s: int) -> None:
+        """Remember an id until ``expires_s``."""
+        number = self._numbers.get(kept)
+        if number is None:
+            number = self._remember(kept)
+            unit.put(KIND + number.to_bytes(4), orjson.dumps([kept.settled, sorted(kept.priced)]))
+        unit.put(KEPT + id16, kept_value(number, max(expires_s, self.rows.floor_s + 1)))
+
+    def forget(self, unit: UnitLike) -> None:
+        """Housekeeping of a tick: one bucket of ids that is to be forgotten, a part of the memory to be freed."""
+        read_to_s = unit.read_to_ms // 1000
+        bucket = self.rows.droppable(read_to_s)
+        if bucket is not None:
+            unit.put(DROP + bucket.to_bytes(4), None)
+        self.rows.sweep(read_to_s)
+
+    def load(self, unit: UnitLike) -> Load | None:
+        """How the partition stands, if that is news and not too soon after the last."""
+        last = self._published
+        age_ms = LOAD_AT_LEAST_EVERY_MS if last is None else unit.now_ms - last.at_ms
+        if age_ms < LOAD_EVERY_MS:
+            return None
+        new = Load(
+            stage="settle",
+            partition=unit.partition,
+            at_ms=unit.now_ms,
+            read_to_ms=unit.read_to_ms,
+            open=dict(self._count),
+            oldest_at_ms={lane: entry[0] for lane in LANES if (entry := self._oldest[lane].first()) is not None},
+            overdue=self._overdue(unit.now_ms),
+            ids=self.rows.kept,
+        )
+        if last is not None and _state(new) == _state(last) and (age_ms < LOAD_AT_LEAST_EVERY_MS or not self.open):
+            return None
+        self._published = new
+        return new
+
+    def _remember(self, kept: Kept) -> int:
+        self._kinds.append(kept)
+        self._numbers[kept] = len(self._kinds) - 1
+        return len(self._kinds) - 1
+
+    def _overdue(self, now_ms: int) -> int:
+        first = self.deadlines.first()
+        if first is None or first[0] + OVERDUE_MS >= now_ms:
+            return 0
+        return sum(row.slip.deadline_at_ms + OVERDUE_MS < now_ms for row in self.open.values())
+
+    def _order_due(self, id16: bytes) -> int | None:
+        row = self.open.get(id16)
+        if row is None or row.pending is None or row.pending.sent:
+            return None
+        return row.pending.due_at_ms
+
+    def _deadline(self, id16: bytes) -> int | None:
+        row = self.open.get(id16)
+        return None if row is None else row.slip.deadline_at_ms
+
+    def _at(self, id16: bytes) -> int | None:
+        row = self.open.get(id16)
+        return None if row is None else row.slip.at_ms
+
+
+def _state(load: Load) -> tuple[object, ...]:
+    return load.open, load.oldest_at_ms, load.overdue, load.ids
