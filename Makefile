@@ -33,11 +33,11 @@ bench: $(READY) ## Measure this machine: rates and latencies beside their refere
 
 .PHONY: schemas
 schemas: $(READY) ## Write schemas/ from router/contract.
-	$(BIN)/python -m router.contract.schemas
+	$(BIN)/python -m router.contract.schema
 
 .PHONY: docs
 docs: $(READY) ## Write docs/config.md from router/config.py.
-	$(BIN)/pointsman config reference > docs/config.md
+	$(BIN)/python -m router.config
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and build results. What is in var/ stays.
@@ -65,10 +65,10 @@ linters: $(READY)
 	$(BIN)/shellcheck .ci/run
 
 schemacheck: $(READY)
-	$(BIN)/python -m router.contract.schemas --check
+	$(BIN)/python -m router.contract.schema --check
 
 doccheck: $(READY)
-	$(BIN)/pointsman config reference | diff -u docs/config.md -
+	$(BIN)/python -c 'from router.config.show import reference_markdown as text; print(text(), end="")' | diff -u docs/config.md -
 
 # One process, real Kafka where Kafka matters. no_skips: a test that did not run is a test that failed.
 pytest: $(READY)
