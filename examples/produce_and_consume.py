@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 import uuid
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-PREFIX = "llm"
+PREFIX = os.environ.get("PREFIX", "llm")
 DEADLINE_MS = 30_000
 
 

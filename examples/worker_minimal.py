@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
-PREFIX = "llm"
+PREFIX = os.environ.get("PREFIX", "llm")
 
 
 async def call(work: dict[str, Any]) -> dict[str, Any]:
