@@ -115,14 +115,14 @@ def decide(row: Row, slip: Slip, refusal: ErrorInfo | None) -> Step:
         return Step(row) if _is_open(row) else _refused(row)
     if slip.model is None or slip.reason is None or slip.reason == "shadow" or _find(row, slip.attempt):
         return Step(row)
-    return Step(_with_try(row, Try(number=slip.attempt, model=slip.model, reason=slip.reason)))
+    return Step(_with_try(row, Try(number=slip.attempt, model=slip.model, reason=slip.reason), row.priced))
 
 
 def conclude(
     row: Row, slip: Slip, outcome: Outcome, charge: Charge, *, at_ms: int, now_ms: int, policy: Policy
 ) -> Step:
     """An outcome was read that fits its slip; ``at_ms`` is its record's timestamp. Afterwards it counts as priced."""
-    row = replace(row, priced=row.priced | {(outcome.attempt, outcome.model)})
+    priced = row.priced | {(outcome.attempt, outcome.model)}
     known = _find(row, outcome.attempt)
     if (
         slip.origin != row.slip.origin
@@ -131,9 +131,9 @@ def conclude(
         or slip.reason == "shadow"
         or (known is not None and (known.status is not None or known.model != outcome.model))
     ):
-        return Step(row)
+        return Step(row if priced == row.priced else replace(row, priced=priced))
     last = ended(outcome, slip.reason, charge)
-    row = _with_try(row, last)
+    row = _with_try(row, last, priced)
     if outcome.status == "ok":
         return Step(row, Verdict(answered_by=last, body=outcome.body or {}))
     return _failed(row, last, now_ms, policy)
@@ -167,7 +167,7 @@ def _failed(row: Row, last: Try, now_ms: int, policy: Policy) -> Step:
     following = next_step(policy, tries, left_ms=left_ms, jitter=_jitter(row.slip.request_id, last.number))
     if isinstance(following, Code):
         return _settle(row, following, "nothing is left to try")
-    number = max(each.number for each in tries) + 1
+    number = max(map(_number, tries)) + 1
     return Step(replace(row, pending=Pending(number, following, now_ms + following.delay_ms)))
 
 
@@ -215,15 +215,25 @@ def _find(row: Row, number: int) -> Try | None:
     return None
 
 
-def _with_try(row: Row, new: Try) -> Row:
+def _with_try(row: Row, new: Try, priced: frozenset[Pair]) -> Row:
     """The row with this attempt, which replaces its open self and answers the order for it."""
     others = [each for each in row.tries if each.number != new.number]
-    pending = row.pending if row.pending is not None and row.pending.number > new.number else None
-    return replace(row, tries=tuple(sorted([*others, new], key=lambda each: each.number)), pending=pending)
+    return Row(
+        slip=row.slip,
+        tries=tuple(sorted([*others, new], key=_number)) if others else (new,),
+        pending=row.pending if row.pending is not None and row.pending.number > new.number else None,
+        refusal=row.refusal,
+        priced=priced,
+        headers=row.headers,
+    )
 
 
 def _is_open(row: Row) -> bool:
     return any(each.status is None for each in row.tries)
+
+
+def _number(each: Try) -> int:
+    return each.number
 
 
 def _jitter(request_id: str, attempt: int) -> float:
