@@ -15,6 +15,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from faust.types import TP
 
 from router.config import Config, sasl_password, signing_secret
 from router.contract.errors import ConfigError
@@ -23,13 +26,12 @@ from router.core.keyring import Keyring
 from router.kafka import admin
 from router.kafka.client import Client, Security
 from router.kafka.stage_app import StageApp, new_stage_app
-from router.stages import STAGES
+from router import stages as rooms
 from router.stages.context import Context
 from router.supervisor import SLOT
 from router.web.process import ProcessServer
 from router.web.stage import WebStage
 from router.web.watchdog import Watchdog
-from router.work.worker import ModelWorker, new_workers
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +118,10 @@ def run_process(config: Config, stages: Sequence[str], models: Sequence[str], na
 
 
 def _quiet_libraries() -> None:
+    """Faust's services log each step under the name of the module that subclasses them."""
     for noisy in ("aiokafka", "faust", "mode", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("router.kafka").setLevel(logging.WARNING)
 
 
 async def _run(config: Config, stages: Sequence[str], models: Sequence[str], name: str) -> int:
@@ -174,31 +178,68 @@ async def _stages(
     context: Context, names: Sequence[str], watchdog: Watchdog, end: asyncio.Future[int]
 ) -> AsyncIterator[None]:
     """Every stage an app of its own, all in this process; one that crashes ends it."""
-    config, slot = context.config.kafka, os.environ.get(SLOT)
+    kafka, slot = context.config.kafka, os.environ.get(SLOT)
     assert context.data_dir is not None
-    apps: list[StageApp] = []
-    for name in names:
-        for stage in STAGES[name](context) if name != WEB else ():
-            group = context.names.group(stage.name)
-            apps.append(
-                new_stage_app(
-                    stage,
-                    context.client,
-                    group=group,
-                    partitions=config.partitions,
-                    data_dir=context.data_dir / "stages" / stage.name,
-                    session_timeout_s=config.session_timeout_s,
-                    instance_id=f"{group}-{slot}" if slot is not None else None,
-                    on_crash=lambda: _end(end, 1),
-                )
-            )
+    found = [stage for name in names if name != WEB for stage in rooms.build(name, context)]
+    apps = [
+        new_stage_app(
+            stage,
+            context.client,
+            partitions=kafka.partitions,
+            data_dir=context.data_dir / "stages",
+            session_timeout_s=kafka.session_timeout_s,
+            instance_id=f"{stage.name}-{slot}" if slot is not None else None,
+            clock=context.clock,
+        )
+        for stage in found
+    ]
+    failing = [asyncio.create_task(_failed(app, end)) for app in apps]
     try:
+        await asyncio.gather(*(app.start() for app in apps))
         for app in apps:
-            await app.start()
-            watchdog.add(app)
+            watchdog.add(StageProbe(app))
         yield
     finally:
+        for task in failing:
+            task.cancel()
         await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+
+
+async def _failed(app: StageApp, end: asyncio.Future[int]) -> None:
+    await app.failed.wait()
+    log.critical("%s has failed", app.stage.name)
+    _end(end, 1)
+
+
+class StageProbe:
+    """How a stage's app stands, for the watchdog.
+
+    A source that the stage itself leaves unread, and a stage that is not ready, have work and rightly stand still.
+    """
+
+    def __init__(self, app: StageApp) -> None:
+        self._app = app
+        self.name = app.stage.name
+
+    def liveness(self) -> dict[str, Any]:
+        """``lag``, ``progress``, ``ready`` and the age of the last commit."""
+        said = self._app.liveness()
+        partitions: dict[str, dict[str, Any]] = said["partitions"]
+        read = [one for name, one in partitions.items() if self._app.readable(_tp(name))]
+        lags = [one["lag"] for one in read]
+        known = said["ready"] and None not in lags
+        return {
+            "lag": sum(lags) if known else None,
+            "progress": [one["position"] for one in partitions.values()],
+            "ready": said["ready"],
+            "commit_age_s": min((one["commit_age_s"] for one in read), default=None),
+            "partitions": partitions,
+        }
+
+
+def _tp(name: str) -> TP:
+    topic, _, number = name.rpartition("/")
+    return TP(topic, int(number))
 
 
 @contextlib.asynccontextmanager
@@ -209,6 +250,8 @@ async def _workers(
     if not models:
         yield
         return
+    from router.work.worker import new_workers
+
     async with new_workers(context, models) as workers:
         running = [asyncio.create_task(_work(worker, end)) for worker in workers]
         for worker in workers:
@@ -221,7 +264,7 @@ async def _workers(
             await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _work(worker: ModelWorker, end: asyncio.Future[int]) -> None:
+async def _work(worker: Any, end: asyncio.Future[int]) -> None:
     try:
         await worker.run()
     except Exception:

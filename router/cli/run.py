@@ -8,11 +8,12 @@ import click
 
 from router.cli.options import common
 from router.contract.errors import ConfigError
+from router.stages import NAMES
 
 if TYPE_CHECKING:
     from router.config import Config
 
-STAGE_NAMES = ("route", "settle", "feedback", "account", "learn", "watch", "web")
+STAGE_NAMES = (*NAMES, "web")
 
 
 @click.command
