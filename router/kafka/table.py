@@ -57,7 +57,8 @@ class PartitionStore(Store):  # type: ignore[misc] # Faust's types are loose
     Compare it with ``is None``: an empty one is false.
     """
 
-    def __post_init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.partitions: defaultdict[int, Rows] = defaultdict(self.app.stage.rows)
         self._applied: dict[int, int] = {}
 

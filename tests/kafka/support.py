@@ -1,0 +1,69 @@
+"""What tests of the Kafka room share: producing, reading, waiting, and an app that runs for the length of a block."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+
+from router.kafka.client import Client
+from router.kafka.stage import Stage
+from router.kafka.stage_app import StageApp, new_stage_app
+
+PATIENCE_S = 30.0
+
+
+async def read_committed(client: Client, topic: str) -> list[ConsumerRecord]:
+    """Everything committed in a topic now."""
+    async with AIOKafkaConsumer(
+        topic, auto_offset_reset="earliest", isolation_level="read_committed", **client.aiokafka()
+    ) as consumer:
+        assigned = consumer.assignment()
+        ends = await consumer.end_offsets(assigned)
+        found: list[ConsumerRecord] = []
+        while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found += records
+        return found
+
+
+async def until(holds: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Wait for it; a test that waits in vain fails here, and says for what."""
+    try:
+        async with asyncio.timeout(patience_s):
+            while not holds():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError("waited in vain") from None
+
+
+async def until_committed(client: Client, topic: str, count: int) -> list[ConsumerRecord]:
+    """The committed records of a topic, once they are at least ``count``."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found := await read_committed(client, topic)) < count:
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def fill(client: Client, topic: str, count: int, partitions: int = 4) -> None:
+    """Records 0..count-1 with their number as key and value, in turn over the partitions."""
+    async with AIOKafkaProducer(linger_ms=5, **client.aiokafka()) as producer:
+        for number in range(count):
+            text = b"%d" % number
+            await producer.send(topic, text, key=text, partition=number % partitions)
+        await producer.flush()
+
+
+@asynccontextmanager
+async def running(stage: Stage, client: Client, data_dir: Path, partitions: int = 4) -> AsyncIterator[StageApp]:
+    """The stage's app, with all its lanes open; stopped at the end."""
+    app = new_stage_app(stage, client, partitions=partitions, data_dir=data_dir, session_timeout_s=3.0)
+    await app.start()
+    try:
+        await until(lambda: len(app.lanes) == partitions)
+        yield app
+    finally:
+        await app.stop()

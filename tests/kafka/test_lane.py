@@ -1,0 +1,292 @@
+"""What lanes promise, each promise alone: a clock stepped by hand and a writer that only notes what it shall commit."""
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass
+
+import pytest
+from aiokafka import ConsumerRecord
+from faust.types import TP
+
+from router.kafka.horizon import Ends
+from router.kafka.lane import LANE_BATCHES, TURN_S, Lane, Stage
+from router.kafka.marks import Marks
+from router.kafka.table import DictRows
+from router.kafka.transport import Batch
+from tests.kafka.support import until
+
+SOURCE = TP("in", 0)
+
+
+class NotingWriter:
+    """Stands where the transactional producer does; a commit takes ``commit_s``."""
+
+    def __init__(self, commit_s=0.005):
+        self.partition = 0
+        self.partitions = {"out": 1}
+        self.commits = []
+        self._commit_s = commit_s
+
+    async def commit(self, outputs, offsets):
+        await asyncio.sleep(self._commit_s)
+        self.commits.append(({where: [*records] for where, records in outputs.items()}, dict(offsets)))
+        return {}
+
+
+@dataclass
+class Delivery:
+    """Stands where Faust's event does."""
+
+    value: Batch
+    acked: bool = False
+
+    def ack(self):
+        self.acked = True
+
+
+def delivery(first, count, after=0):
+    records = [
+        ConsumerRecord("in", 0, offset, 0, 0, b"%d" % offset, b"", None, 0, 0, ())
+        for offset in range(first, first + count)
+    ]
+    return Delivery(Batch(SOURCE, records, first + count + after))
+
+
+def stage(handle=lambda batch, unit: None, **optional):
+    return Stage(name="test", sources=("in",), outputs=frozenset({"out"}), handle=handle, **optional)
+
+
+def lane_of(parts, writer, clock=lambda: 0, crashes=None, **more):
+    async def crash(error):
+        if crashes is None:
+            raise error
+        crashes.append(error)
+
+    return Lane(parts, writer, clock=clock, crash=crash, **more)
+
+
+def burn(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+async def test_a_tick_that_emits_nothing_commits_nothing_and_time_never_runs_backwards():
+    now, seen, writer = [1000], [], NotingWriter()
+
+    def tick(now_ms, unit):
+        assert unit.now_ms == now_ms
+        seen.append(now_ms)
+        if now_ms >= 2000:
+            unit.emit("out", b"due", b"")
+
+    lane = lane_of(stage(tick=tick), writer, lambda: now[0])
+    await until(lambda: len(seen) >= 3)
+    assert not writer.commits
+    now[0] = 2000
+    await until(lambda: writer.commits)
+    assert not writer.commits[0][1], "a commit without offsets"
+    now[0] = 500
+    count = len(seen)
+    await until(lambda: len(seen) >= count + 3)
+    assert set(seen[-2:]) == {2000}
+    await lane.close()
+
+
+async def test_ticks_come_between_batches_under_load():
+    order = []
+    parts = stage(
+        lambda batch, unit: (burn(50e-6 * len(batch.records)), order.append("batch")),
+        tick=lambda *_: order.append("tick"),
+    )
+    lane, whole = lane_of(parts, NotingWriter()), [delivery(first, 2000) for first in range(0, 20_000, 2000)]
+    for one in whole:
+        await lane.put(one)
+    await until(lambda: whole[-1].acked)
+    await lane.close()
+    assert max(len([*run]) for kind, run in itertools.groupby(order) if kind == "batch") < order.count("batch") / 4
+
+
+async def test_a_turn_ends_after_its_time_and_leaves_a_whole_offset():
+    writer, whole = NotingWriter(), delivery(0, 500)
+    lane = lane_of(stage(lambda batch, unit: burn(0.001 * len(batch.records))), writer)
+    await lane.put(whole)
+    await until(lambda: whole.acked)
+    await lane.close()
+    offsets = [0, *(offsets[SOURCE] for _, offsets in writer.commits)]
+    sizes = [later - sooner for sooner, later in itertools.pairwise(offsets)]
+    assert offsets[-1] == 500
+    assert all(sizes)
+    # The first pieces are sized by a guess of the pace.
+    assert max(sizes[5:-1]) * 0.001 <= TURN_S * 1.5
+
+
+async def test_preparing_runs_beside_the_commit_and_reaches_the_handler():
+    got, committing, beside = [], [False], []
+
+    class Slow(NotingWriter):
+        async def commit(self, outputs, offsets):
+            committing[0] = True
+            ends = await super().commit(outputs, offsets)
+            committing[0] = False
+            return ends
+
+    async def prefetch(batch):
+        return [record.offset for record in batch.records]
+
+    def prepare(batch):
+        time.sleep(0.020)
+        beside.append(committing[0])
+        return [2 * offset for offset in batch.fetched]
+
+    parts = stage(lambda batch, unit: got.extend(batch.prepared), prefetch=prefetch, prepare=prepare)
+    lane, whole = lane_of(parts, Slow(0.040)), [delivery(number * 10, 10) for number in range(8)]
+    for one in whole:
+        await lane.put(one)
+    await until(lambda: whole[-1].acked)
+    await lane.close()
+    assert got == [2 * offset for offset in range(80)]
+    assert any(beside)
+
+
+async def test_a_closed_lane_leaves_what_waits_to_the_next_owner():
+    writer = NotingWriter(0.050)
+    lane, whole = lane_of(stage(lambda batch, unit: burn(0.030)), writer), [delivery(n, 1) for n in range(LANE_BATCHES)]
+    for one in whole:
+        await lane.put(one)
+    await until(lambda: not lane.waiting or lane.waiting < LANE_BATCHES)
+    await lane.close()
+    assert all(one.acked for one in whole)
+    assert writer.commits[-1][1][SOURCE] < LANE_BATCHES
+
+
+async def test_while_it_is_not_ready_batches_wait_and_ticks_go_on():
+    ready, handled, ticks, one = [False], [], [], delivery(0, 3)
+    parts = stage(
+        lambda batch, unit: handled.append(len(batch.records)), tick=lambda *_: ticks.append(1), ready=lambda: ready[0]
+    )
+    lane = lane_of(parts, NotingWriter())
+    await lane.put(one)
+    await until(lambda: len(ticks) > 3)
+    assert not handled
+    ready[0] = True
+    await until(lambda: one.acked)
+    assert sum(handled) == 3
+    await lane.close()
+
+
+async def test_readiness_is_noticed_without_ticks():
+    ready, one = [False], delivery(0, 1)
+    lane = lane_of(stage(ready=lambda: ready[0]), NotingWriter())
+    await lane.put(one)
+    await asyncio.sleep(0.05)
+    ready[0] = True
+    await until(lambda: one.acked)
+    await lane.close()
+
+
+async def test_an_advance_without_records_is_no_reason_to_commit_at_once_but_moves_the_horizon():
+    ends, writer, one = [None], NotingWriter(), delivery(0, 1)
+    lane = lane_of(stage(tick=lambda *_: None), writer, ends=lambda: ends[0])
+    await lane.put(one)
+    await until(lambda: one.acked)
+    ends[0] = Ends(5000, {SOURCE: 3})
+    await lane.put(delivery(1, 0, after=1))
+    await asyncio.sleep(0.1)
+    assert lane.horizon.read_to_ms == 0
+    await lane.put(delivery(2, 0, after=1))
+    await until(lambda: lane.horizon.read_to_ms == 5000)
+    assert len(writer.commits) == 1
+    await until(lambda: len(writer.commits) == 2)
+    assert writer.commits[1][1] == {SOURCE: 3}
+    await lane.close()
+
+
+async def test_what_a_turn_has_handled_is_within_its_horizon():
+    seen, one = [], delivery(0, 2)
+    parts = stage(tick=lambda now_ms, unit: seen.append(unit.read_to_ms))
+    lane = lane_of(parts, NotingWriter(), ends=lambda: Ends(7000, {SOURCE: 2}))
+    await until(lambda: seen)
+    assert seen[-1] == 0
+    await lane.put(one)
+    await until(lambda: 7000 in seen)
+    await lane.close()
+
+
+class Panic(BaseException):
+    """What pyo3 raises when native code panics is no ``Exception`` either."""
+
+
+@pytest.mark.parametrize("where", ["handle", "prepare", "tick"])
+@pytest.mark.parametrize("error", [ValueError, Panic])
+async def test_any_error_ends_the_lane_and_is_told(where, error):
+    def fail(*_):
+        raise error
+
+    crashes, one = [], delivery(0, 1)
+    lane = lane_of(stage(**{where: fail}), NotingWriter(), crashes=crashes)
+    await lane.put(one)
+    await until(lambda: crashes and one.acked)
+    assert isinstance(crashes[0], error)
+    with pytest.raises(error):
+        await lane._task
+
+
+class Store:
+    """One partition's rows."""
+
+    def __init__(self):
+        self.partitions = {0: DictRows()}
+
+    def apply(self, partition, changes, offset):
+        self.partitions[partition].apply(changes)
+
+
+async def lives_of(parts, path, batch, *, most):
+    """As many lanes as it takes until ``batch`` is handled, each in a new process; how many died."""
+    writer = NotingWriter(0)
+    for deaths in range(most):
+        crashes, rest = [], Delivery(batch)
+        begin = max((offsets[SOURCE] for _, offsets in writer.commits), default=0)
+        rest.value = Batch(SOURCE, [r for r in batch.records if r.offset >= begin], batch.next_offset)
+        lane = lane_of(parts, writer, crashes=crashes, mark=Marks(path, 1).of(0), store=Store(), changelog="log")
+        await lane.put(rest)
+        await until(lambda one=rest: one.acked)
+        if not crashes:
+            await lane.close()
+            return deaths, writer
+        await asyncio.wait([lane._task])
+        lane._task.exception()
+    raise AssertionError(f"still dying after {most} lives")
+
+
+@pytest.mark.parametrize("count", [1, 7, 400])
+@pytest.mark.parametrize("where", ["handle", "prepare"])
+async def test_a_record_that_kills_again_and_again_is_found_and_given_up(tmp_path, count, where):
+    bad, given_up, handled = count // 2, [], set()
+
+    def handle(batch, unit):
+        if where == "handle" and any(record.offset == bad for record in batch.records):
+            raise Panic
+        for record in batch.records:
+            handled.add(record.offset)
+            unit.put(record.key, b"done")
+
+    def prepare(batch):
+        if where == "prepare" and any(record.offset == bad for record in batch.records):
+            raise Panic
+        return batch.records
+
+    def culprit(record, unit):
+        given_up.append(record.offset)
+        unit.emit("out", record.key, b"given up")
+
+    parts = stage(handle, prepare=prepare, culprit=culprit, rows=DictRows)
+    deaths, writer = await lives_of(parts, tmp_path / "marks", delivery(0, count).value, most=6)
+    assert given_up == [bad]
+    assert handled == set(range(count)) - {bad}
+    assert deaths in {3, 4}
+    assert max(offsets[SOURCE] for _, offsets in writer.commits) == count
+    # Suspicion ends with the commit behind the range: the next death counts from one.
+    assert not Marks(tmp_path / "marks", 1).of(0).suspicious
