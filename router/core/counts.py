@@ -171,13 +171,13 @@ def metric_window(dimensions: Dimensions, counts: Counts, *, start: str, window_
 class Admission:
     """At most ``max_rows`` sets of dimensions a window; what comes beyond shares rows with others.
 
-    Full rows go to the first dimensions seen. When only a twentieth of the room is left, new ones count under tenant
-    ``other``; when only a fortieth, also under stratum ``other``. What then remains (pools x models x cohorts x lanes)
-    is bounded by the configuration, and is always admitted: nothing is ever left uncounted.
+    Full rows go to the first dimensions seen. When only a tenth of the room is left, new ones count under tenant
+    ``other``; when only a twentieth, also under stratum ``other``. What then remains (pools x models x cohorts x lanes
+    that are really used together) is bounded by the configuration, and is always admitted: nothing is left uncounted.
     """
 
     def __init__(self, max_rows: int, admitted: Iterable[tuple[int, Dimensions]] = ()) -> None:
-        self._tiers = (max_rows - max_rows // 20, max_rows - max_rows // 40)
+        self._tiers = (max_rows - max_rows // 10, max_rows - max_rows // 20)
         self.windows: dict[int, set[Dimensions]] = {}
         for start_ms, dimensions in admitted:
             self.windows.setdefault(start_ms, set()).add(dimensions)

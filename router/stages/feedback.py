@@ -33,9 +33,9 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import xxhash
@@ -46,8 +46,8 @@ from router.contract.records import Feedback
 from router.core.records import CountedFeedback, Load, VerifiedFeedback
 from router.core.reward import reward_key, reward_of
 from router.core.token import FeedbackFacts, TokenError, open_token
-from router.kafka.bodies import BodyReader
-from router.kafka.stage import Resource, Stage
+from router.kafka.bodies import BodyReader, Place
+from router.kafka.stage import Stage
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import Context
@@ -67,18 +67,6 @@ _PARKED, _NEWEST, _DOUBLED = b"w", b"o", b"x"
 _FETCH, _REJECT = "fetch", "reject"
 _OFFSETS = 2**32
 _ID = re.compile("[0-9a-f]{32}")
-
-Place = tuple[str, int, int]
-
-
-class Bodies(Protocol):
-    """Reads records back from their topics; ``None`` where one is gone."""
-
-    def fetch(self, places: Sequence[Place]) -> Awaitable[Sequence[Any]]: ...
-
-
-class BodiesResource(Bodies, Resource, Protocol):
-    """The same, started and stopped with the stage."""
 
 
 @dataclass(slots=True)
@@ -120,7 +108,7 @@ class Desk:
 class FeedbackStage:
     """The stage's handlers for one configuration. ``bodies`` reads results and feedback back."""
 
-    def __init__(self, context: Context, bodies: BodiesResource) -> None:
+    def __init__(self, context: Context, bodies: BodyReader) -> None:
         config, names = context.config, context.names
         self._name = names.group(NAME)
         self._feedback, self._verified = names.of("feedback"), names.of("feedback.verified")
@@ -254,7 +242,7 @@ class FeedbackStage:
             self._reject(record, unreadable(error), unit)
             return
         if why is not None:
-            self._reject(body or _Gone(verified), _unknown(why.decode()), unit)
+            self._reject(_Gone(verified) if body is None else body, _unknown(why.decode()), unit)
         elif verified.facts is not None:
             self._count(verified, FeedbackFacts(**verified.facts), unit)
         elif _header(record, _FETCH) is not None:

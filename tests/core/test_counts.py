@@ -128,13 +128,17 @@ def test_a_sum_beyond_64_bits_is_cut_rather_than_unwritable():
 
 def test_dimensions_beyond_the_room_share_tenant_other_then_stratum_other():
     admission = Admission(40)
-    for number in range(38):
+    for number in range(36):
         assert admission.admit(0, DIMENSIONS._replace(tenant=f"t{number}")) == (
             DIMENSIONS._replace(tenant=f"t{number}"),
             True,
         )
-    assert admission.admit(0, DIMENSIONS._replace(tenant="t38")) == (DIMENSIONS._replace(tenant=OTHER), True)
-    assert admission.admit(0, DIMENSIONS._replace(tenant="t39")) == (DIMENSIONS._replace(tenant=OTHER), False)
+    assert admission.admit(0, DIMENSIONS._replace(tenant="t36")) == (DIMENSIONS._replace(tenant=OTHER), True)
+    assert admission.admit(0, DIMENSIONS._replace(tenant="t37")) == (DIMENSIONS._replace(tenant=OTHER), False)
+    assert admission.admit(0, DIMENSIONS._replace(stratum="last")) == (
+        DIMENSIONS._replace(tenant=OTHER, stratum="last"),
+        True,
+    )
     shared = DIMENSIONS._replace(tenant=OTHER, stratum=OTHER)
     assert admission.admit(0, DIMENSIONS._replace(stratum="new")) == (shared, True)
     assert admission.admit(0, DIMENSIONS._replace(stratum="newer")) == (shared, False)

@@ -1,0 +1,177 @@
+"""stages/learn on the in-memory log: rewards in, weights out."""
+
+import random
+
+import orjson
+import pytest
+
+from router.config import Config
+from router.contract.codec import to_rfc3339
+from router.core.keyring import Keyring
+from router.kafka.client import Client
+from router.stages.context import Context
+from router.stages.learn import LOOK_EVERY_MS, build
+from router.testing import FakeClock, MemoryLog
+
+T0 = 1_780_000_020_000
+KEYRING = Keyring.parse("a secret of at least thirty-two bytes")
+
+
+def new_stage(**auto):
+    config = Config(
+        models={name: {"unpriced": True} for name in ("small", "mid", "large")},
+        pools={
+            "auto": {"models": ["small", "large"], "margin": 0.1} | auto,
+            "still": {"models": ["small", "large"], "policy": "fixed", "weights": {"small": 0.5, "large": 0.5}},
+            "look": {"models": ["small", "large"], "policy": "observe"},
+        },
+    )
+    (stage,) = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING))
+    return stage
+
+
+@pytest.fixture
+def log():
+    return MemoryLog(new_stage(), partitions=4, clock=FakeClock(T0))
+
+
+def give(log, model="small", reward=1.0, **changes):
+    value = {
+        "request_id": "0" * 32,
+        "pool": "auto",
+        "stratum": "math/hard",
+        "first_model": model,
+        "model": model,
+        "answered_by_attempt": 1,
+        "cohort": "pilot",
+        "propensity": 0.5,
+        "policy_version": "thompson:0",
+        "kind": "review",
+        "source": "reviewer",
+        "reward": reward,
+        "weight": 1.0,
+        "at": to_rfc3339(log.clock()),
+    } | changes
+    log.produce("llm.rewards", f"{value['pool']}/{value['stratum']}".encode(), orjson.dumps(value))
+
+
+def teach(log, n=400, *, small=0.95, large=0.95, **changes):
+    rng = random.Random(3)
+    for _ in range(n):
+        give(log, "small", float(rng.random() < small), **changes)
+        give(log, "large", float(rng.random() < large), **changes)
+
+
+def weights(log):
+    return [orjson.loads(record.value) for record in log.records("llm.weights")]
+
+
+def test_a_cheap_model_that_is_as_good_gets_the_traffic(log):
+    teach(log)
+    log.run()
+    (published,) = weights(log)
+    assert (published["pool"], published["stratum"], published["policy_version"]) == ("auto", "math/hard", "thompson:1")
+    assert published["weights"]["small"] > 0.9
+    assert sum(published["weights"].values()) == pytest.approx(1.0)
+    assert published["evidence"] == {"small": 400.0, "large": 400.0}
+    assert log.records("llm.weights")[0].key == b"auto/math/hard"
+
+
+def test_a_cheap_model_that_is_worse_gets_none(log):
+    teach(log, small=0.5)
+    log.run()
+    assert weights(log)[-1]["weights"]["small"] < 0.01
+
+
+def test_strata_learn_apart(log):
+    teach(log, small=0.95, stratum="math/easy")
+    teach(log, small=0.5, stratum="math/hard")
+    log.advance(1_000, step_ms=100)
+    last = {each["stratum"]: each["weights"]["small"] for each in weights(log)}
+    assert last["math/easy"] > 0.9
+    assert last["math/hard"] < 0.01
+
+
+def test_weights_are_published_at_most_once_a_second_and_only_when_they_changed(log):
+    for _ in range(40):
+        teach(log, n=5)
+        log.advance(100)
+    assert 4 <= len(weights(log)) <= 5
+    log.advance(60_000, step_ms=1_000)
+    before = len(weights(log))
+    log.advance(60_000, step_ms=1_000)
+    assert len(weights(log)) == before
+
+
+def test_versions_count_up_and_go_on_after_a_restart(log):
+    teach(log, n=50)
+    log.run()
+    log.restart(new_stage())
+    log.advance(1_000)
+    assert [each["policy_version"] for each in weights(log)] == ["thompson:1"]
+    teach(log, n=200)
+    log.advance(2_000)
+    assert [each["policy_version"] for each in weights(log)] == ["thompson:1", "thompson:2"]
+    assert weights(log)[-1]["evidence"]["small"] == 250.0
+
+
+def test_weights_go_back_to_the_baseline_as_evidence_fades(log):
+    teach(log, n=60)
+    log.run()
+    learned = weights(log)[-1]["weights"]["small"]
+    log.advance(200 * 86_400_000, step_ms=20 * 86_400_000)
+    assert weights(log)[-1]["weights"]["small"] < learned
+    assert log.clock() - T0 > LOOK_EVERY_MS
+
+
+def test_a_new_configuration_is_obeyed_at_the_next_start(log):
+    teach(log)
+    log.run()
+    log.restart(new_stage(models=["small", "mid", "large"]))
+    log.run()
+    assert weights(log)[-1]["weights"].keys() == {"small", "mid", "large"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "large", "first_model": "small", "answered_by_attempt": 2},
+        {"cohort": "pinned"},
+        {"cohort": "direct"},
+        {"pool": "still"},
+        {"pool": "nowhere"},
+        {"model": "unheard", "first_model": "unheard"},
+    ],
+)
+def test_what_is_no_evidence_moves_no_posterior(log, changes):
+    give(log, **changes)
+    log.advance(5_000, step_ms=1_000)
+    assert weights(log) == []
+    assert log.records("llm.dead-letter") == []
+
+
+@pytest.mark.parametrize("cohort", ["pilot", "control", "holdout"])
+def test_pilot_control_and_holdout_are_evidence(log, cohort):
+    give(log, "large", cohort=cohort)
+    log.run()
+    assert weights(log)[-1]["evidence"] == {"small": 0.0, "large": 1.0}
+
+
+def test_an_observing_pool_learns_too(log):
+    teach(log, pool="look")
+    log.run()
+    assert weights(log)[-1]["pool"] == "look"
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{}", b"[]", b"\xff", b'{"reward": NaN}', orjson.dumps({"pool": "auto", "reward": 2})]
+)
+def test_a_malformed_reward_is_a_dead_letter(log, value):
+    log.produce("llm.rewards", b"auto/math/hard", value)
+    give(log, reward=7.0)
+    give(log, at="yesterday")
+    log.produce("llm.rewards", b"auto/math/hard", None)
+    log.run()
+    codes = [orjson.loads(record.value)["reason"]["code"] for record in log.records("llm.dead-letter")]
+    assert codes == ["invalid_feedback"] * 3
+    assert weights(log) == []
