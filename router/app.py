@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from router.contract.topics import Names
 from router.core.keyring import Keyring
 from router.kafka import admin
 from router.kafka.client import Client, Security
+from router.kafka.run import run_apps
 from router.kafka.stage_app import StageApp, new_stage_app
 from router import stages as rooms
 from router.stages.context import Context
@@ -111,10 +112,14 @@ def keyring_of(config: Config) -> Keyring:
 
 
 def run_process(config: Config, stages: Sequence[str], models: Sequence[str], name: str) -> int:
-    """Run stages and workers until a signal; returns the exit code."""
+    """Run stages and workers until a signal; returns 0, and ends the process with 1 when something in it failed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s  %(message)s", stream=sys.stderr)
     _quiet_libraries()
-    return asyncio.run(_run(config, stages, models, name))
+    code = asyncio.run(_run(config, stages, models, name))
+    if code:  # threads of a failed app may outlive it
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 def _quiet_libraries() -> None:
@@ -193,22 +198,34 @@ async def _stages(
         )
         for stage in found
     ]
-    failing = [asyncio.create_task(_failed(app, end)) for app in apps]
+    if not apps:
+        yield
+        return
+    until, started = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(_run_apps(apps, until, started, end))
     try:
-        await asyncio.gather(*(app.start() for app in apps))
+        await _first(started.wait(), running)
         for app in apps:
             watchdog.add(StageProbe(app))
         yield
     finally:
-        for task in failing:
-            task.cancel()
-        await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+        until.set()
+        await running
 
 
-async def _failed(app: StageApp, end: asyncio.Future[int]) -> None:
-    await app.failed.wait()
-    log.critical("%s has failed", app.stage.name)
-    _end(end, 1)
+async def _run_apps(
+    apps: Sequence[StageApp], until: asyncio.Event, started: asyncio.Event, end: asyncio.Future[int]
+) -> None:
+    try:
+        await run_apps(apps, until, started=started)
+    except Exception:
+        log.exception("a stage has failed")
+        _end(end, 1)
+
+
+async def _first(*waits: Awaitable[object]) -> None:
+    """Return when one of them is done."""
+    await asyncio.wait([asyncio.ensure_future(one) for one in waits], return_when=asyncio.FIRST_COMPLETED)
 
 
 class StageProbe:
