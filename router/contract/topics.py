@@ -60,7 +60,8 @@ TOPICS = (
     Topic("requests.batch", "any; tenant or session advised", Request, "users", "route", retention_ms=3 * DAY_MS),
     Topic("outcomes", "request id", Outcome, "workers", "settle", max_bytes=4 * MIB, retention_ms=2 * DAY_MS),
     Topic("results", "the request's key", Result, "settle", "users, feedback, account", max_bytes=4 * MIB),
-    Topic("decisions", "request id", Decision, "route", "settle, audit"),
+    # Large for its header: the slip holds the request's metadata.
+    Topic("decisions", "request id", Decision, "route", "settle, audit", max_bytes=3 * MIB),
     Topic("feedback", "any", Feedback, "users", "feedback"),
     Topic("rewards", "pool/stratum", Reward, "feedback", "learn, watch"),
     Topic("metrics", "tenant/pool/model/stratum/cohort/lane", MetricWindow, "account", "web, users"),

@@ -1,0 +1,271 @@
+"""The only author of decisions and work. Two stages, ``route`` and ``route-batch``: batch waits, interactive never does.
+
+    requests, redispatch -> [ read, count ] -> facts -> decide -> decision + work, or a decision that refuses
+
+Rules
+- A decision and its work leave in one transaction, with one signed slip. The slip is all that settle needs.
+- A refusal is a decision with attempt 0 and an error. What cannot even be answered is a dead letter; what is invalid but
+  has a usable ``custom_id`` is both.
+- A further attempt is decided on the snapshot of now, and its slip says what the first decision said.
+- Nothing is decided without a fresh snapshot, and each version is in the log before the first decision that names it.
+- Whatever would make a record that no broker takes is refused here, where it can be said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from router.contract.codec import encode
+from router.contract.errors import Code, PointsmanError, RejectCode
+from router.contract.records import DEFAULT_DEADLINE_MS, Lane, Origin
+from router.contract.requests import BadRequest, decode_request
+from router.contract.topics import MIB
+from router.core.audit import decision_record, refusal_record
+from router.core.decide import decide
+from router.core.facts import Assignment, Choice, Refusal, RequestFacts
+from router.core.records import Order
+from router.core.slip import Slip, sign
+from router.core.snapshot import Snapshot
+from router.kafka.bodies import BodyReader
+from router.kafka.stage import Stage
+from router.kafka.table import DictRows
+from router.kafka.transport import Batch
+from router.kafka.unit import UnitLike
+from router.stages import route_sessions
+from router.stages.admission import Admission
+from router.stages.context import Context
+from router.stages.dead_letter import dead_letter
+from router.stages.route_intake import Asked, Intake, Unusable, bad_request, read_order
+from router.stages.route_records import bare_slip, facts_of, passed_on, request_time_ms, slip_of
+from router.stages.route_sessions import session_key
+from router.stages.snapshot import SnapshotFollower
+
+#: A duplicate is dropped at once only this long: far less than settle remembers any id.
+RECENT_MS = 60_000
+
+SESSIONS_A_TICK = 500
+
+#: Room for all of a work record but body and slip, below the topic's limit of 3 MiB.
+MAX_WORK_BYTES = 3 * MIB - 64 * 1024
+MAX_SLIP_CHARACTERS = 2 * MIB
+
+
+class Route:
+    """The handlers of one lane (``interactive`` or ``batch``) for one configuration."""
+
+    def __init__(self, context: Context, lane: Lane) -> None:
+        config, names = context.config, context.names
+        suffix = ".batch" if lane == "batch" else ""
+        self._lane: Lane = lane
+        self._name = f"route{'-batch' if lane == 'batch' else ''}"
+        self._group = names.group(self._name)
+        self._keyring = context.keyring
+        self._requests = names.of(f"requests{suffix}")
+        self._redispatch = names.of(f"redispatch{suffix}")
+        self._decisions, self._snapshots = names.of("decisions"), names.of("snapshots")
+        self._dead = names.of("dead-letter")
+        self._work = {model: names.work(model, lane) for model in config.models}
+        self._provider_models = {name: model.provider_model for name, model in config.models.items()}
+        self._ttl_ms = {name: pool.session_ttl_s * 1000 for name, pool in config.pools.items()}
+        self._recent_ms = min(RECENT_MS, config.settle.dedupe_window_s * 1000)
+        self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
+        self._follower = SnapshotFollower(context)
+        self._bodies = BodyReader(context.client)
+        self._intake = Intake(config, self._requests, self._bodies)
+        self._admission = Admission(context) if lane == "batch" else None
+
+    def stage(self) -> Stage:
+        resources = (self._follower, self._bodies)
+        return Stage(
+            name=self._group,
+            sources=(self._requests, self._redispatch),
+            outputs=frozenset({self._decisions, self._snapshots, self._dead, *self._work.values()}),
+            handle=self.handle,
+            tick=self.tick,
+            prefetch=self._intake.fetch,
+            prepare=self._intake.read,
+            ready=self._follower.fresh,
+            readable=None if self._admission is None else self.readable,
+            index=route_sessions.Lane,
+            rows=DictRows,
+            resources=resources if self._admission is None else (*resources, self._admission),
+            culprit=self.culprit,
+        )
+
+    def readable(self, tp: Any) -> bool:
+        """New batch requests wait while enough are in work; further attempts never do."""
+        return tp.topic != self._requests or self._admission is None or self._admission.open()
+
+    def handle(self, batch: Batch, unit: UnitLike) -> None:
+        snapshot = self._follower.snapshots.current(unit.now_ms)
+        self._keep_snapshot(snapshot, unit)
+        for record, item in zip(batch.records, batch.prepared, strict=True):
+            if isinstance(item, Asked):
+                self._route(record, item, snapshot, unit)
+            elif item is not None:
+                self._turn_down(record, item, unit)
+
+    def tick(self, now_ms: int, unit: UnitLike) -> None:
+        """Sessions that were idle for too long are forgotten."""
+        del now_ms
+        unit.index.expire(unit, SESSIONS_A_TICK)
+
+    def culprit(self, record: Any, unit: UnitLike) -> None:
+        """Give up a record that ended the process again and again: a dead letter, and a result where one is possible."""
+        error = PointsmanError("the record ended the process again and again", code=RejectCode.INTERNAL_ERROR)
+        self._bury(record, error, unit)
+        if record.topic == self._redispatch:
+            if isinstance(order := read_order(record.value), Order):
+                self._turn_down(record, Unusable(error, None, order), unit)
+            return
+        try:
+            parsed = decode_request(record.value)
+        except BadRequest:
+            return
+        self._refuse_unread(record, bad_request(parsed, str(error)), None, unit, code=Code.INTERNAL_ERROR)
+
+    def _route(self, record: Any, asked: Asked, snapshot: Snapshot, unit: UnitLike) -> None:
+        """Decide one attempt and send it on its way."""
+        parsed, order = asked.parsed, asked.order
+        if order is None:
+            if not unit.index.recent.add(parsed.request_id, unit.now_ms, self._recent_ms):
+                return
+            at_ms = request_time_ms(record, unit.now_ms)
+            deadline_at_ms = at_ms + (parsed.request.router.deadline_ms or self._default_deadline_ms)
+            origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
+        else:
+            at_ms, deadline_at_ms, origin = order.at_ms, order.deadline_at_ms, order.origin
+        key = self._session_key(asked)
+        facts = facts_of(asked, unit.now_ms, deadline_at_ms, None if key is None else unit.index.assignment(unit, key))
+        found = decide(facts, snapshot)
+        slip = slip_of(asked, found, origin=origin, at_ms=at_ms, deadline_at_ms=deadline_at_ms, lane=self._lane)
+        signed = sign(slip, self._keyring)
+        work = None if isinstance(found, Refusal) else self._work_record(asked, found, slip, signed, unit)
+        if len(signed) > MAX_SLIP_CHARACTERS or (work is not None and len(work) > MAX_WORK_BYTES):
+            self._turn_down(record, Unusable(bad_request(parsed, "is too large, written out"), asked.key, order), unit)
+        elif isinstance(found, Refusal):
+            self._emit_refusal(found, slip, signed, record, unit)
+        else:
+            assert work is not None
+            unit.emit(self._work[found.model], slip.request_id.encode(), work, headers=passed_on(record.headers))
+            decision = decision_record(
+                facts, found, snapshot_version=snapshot.version, lane=self._lane, origin=slip.origin
+            )
+            home = self._emit_decision(decision, slip, signed, record, unit)
+            if self._admission is not None:
+                self._admission.note(home, unit.now_ms)
+            if key is not None:
+                self._keep_session(key, facts, found, unit)
+
+    def _session_key(self, asked: Asked) -> bytes | None:
+        """Key of the session's row, for a first attempt in a sticky pool."""
+        options = asked.parsed.request.router
+        if asked.order is not None or not options.session or asked.parsed.model not in self._ttl_ms:
+            return None
+        return session_key(options.tenant, asked.parsed.model, options.session)
+
+    def _keep_session(self, key: bytes, facts: RequestFacts, choice: Choice, unit: UnitLike) -> None:
+        assert choice.pool is not None
+        assert choice.stratum is not None
+        assignment = facts.assignment
+        changed = assignment is None or choice.session_broke is not None
+        if assignment is None or changed:
+            assignment = Assignment(
+                model=choice.model,
+                stratum=choice.stratum,
+                cohort=choice.cohort,
+                weights=choice.weights,
+                policy_version=choice.policy_version,
+            )
+        unit.index.keep(unit, key, assignment, ttl_ms=self._ttl_ms[choice.pool], changed=changed)
+
+    def _work_record(self, asked: Asked, choice: Choice, slip: Slip, signed: str, unit: UnitLike) -> bytes:
+        request = asked.parsed.request
+        return encode(
+            {
+                "request_id": slip.request_id,
+                "attempt": slip.attempt,
+                "model": choice.model,
+                "provider_model": self._provider_models[choice.model],
+                "url": request.url,
+                "body": request.body,
+                "deadline_at_ms": slip.deadline_at_ms,
+                "reason": choice.reason,
+                "outcome_partition": unit.by_key(self._decisions, slip.request_id.encode()),
+                "slip": signed,
+            }
+        )
+
+    def _turn_down(self, record: Any, item: Unusable, unit: UnitLike) -> None:
+        """A request that cannot be read, or a body that is gone."""
+        error, order = item.error, item.order
+        if order is not None:
+            refusal = Refusal(Code.INTERNAL_ERROR, str(error))
+            slip = bare_slip(
+                order.request_id,
+                item,
+                origin=order.origin,
+                at_ms=order.at_ms,
+                deadline_at_ms=order.deadline_at_ms,
+                lane=self._lane,
+            )
+            self._emit_refusal(refusal, slip, sign(slip, self._keyring), record, unit)
+            return
+        self._bury(record, error, unit)
+        if isinstance(error, BadRequest):
+            self._refuse_unread(record, error, item.key, unit, code=Code.INVALID_REQUEST)
+
+    def _refuse_unread(self, record: Any, error: BadRequest, key: bytes | None, unit: UnitLike, *, code: Code) -> None:
+        """The decision of attempt 0 for a request that is answerable but nothing more, if it is that."""
+        if error.request_id is None:
+            return
+        at_ms = request_time_ms(record, unit.now_ms)
+        slip = bare_slip(
+            error.request_id,
+            Unusable(error, key),
+            origin=Origin(topic=record.topic, partition=record.partition, offset=record.offset),
+            at_ms=at_ms,
+            deadline_at_ms=at_ms + self._default_deadline_ms,
+            lane=self._lane,
+        )
+        signed = sign(slip, self._keyring)
+        if len(signed) > MAX_SLIP_CHARACTERS:
+            slip = replace(slip, metadata=None)
+            signed = sign(slip, self._keyring)
+        # The full message is in the dead letter. Behind "not" it shows a value, which may be prompt text.
+        self._emit_refusal(Refusal(code, str(error).partition(", not ")[0]), slip, signed, record, unit)
+
+    def _emit_refusal(self, refusal: Refusal, slip: Slip, signed: str, record: Any, unit: UnitLike) -> None:
+        decision = refusal_record(
+            refusal,
+            request_id=slip.request_id,
+            tenant=slip.tenant,
+            at_ms=unit.now_ms,
+            lane=self._lane,
+            origin=slip.origin,
+        )
+        self._emit_decision(decision, slip, signed, record, unit)
+
+    def _emit_decision(self, decision: dict[str, Any], slip: Slip, signed: str, record: Any, unit: UnitLike) -> int:
+        """Returns the partition of the request's id."""
+        key = slip.request_id.encode()
+        home = unit.by_key(self._decisions, key)
+        headers = [("slip", signed.encode()), *passed_on(record.headers)]
+        unit.emit(self._decisions, key, encode(decision), partition=home, headers=headers)
+        return home
+
+    def _bury(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
+        unit.emit(self._dead, record.key, dead_letter(record, error, stage=self._name, at_ms=unit.now_ms))
+
+    def _keep_snapshot(self, snapshot: Snapshot, unit: UnitLike) -> None:
+        """Write a version to the log before the lane's first decision by it."""
+        if unit.index.snapshot_version != snapshot.version:
+            unit.index.snapshot_version = snapshot.version
+            key = snapshot.version.encode()
+            unit.emit(self._snapshots, key, snapshot.canonical(), partition=unit.by_key(self._snapshots, key))
+
+
+def build(context: Context) -> list[Stage]:
+    """The stages ``route`` and ``route-batch``."""
+    return [Route(context, "interactive").stage(), Route(context, "batch").stage()]

@@ -1,0 +1,151 @@
+"""Before a turn: bodies are fetched, requests read, tokens counted. All of it without looking at state.
+
+Each record becomes one of
+
+- ``Asked``: a request that can be decided, with the order that asks for a further attempt where there is one;
+- ``Unusable``: why it cannot, and what is needed to say so;
+- ``None``: a null value, skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from router.config import Config
+from router.contract.codec import decode
+from router.contract.errors import BadRecord, PointsmanError, RejectCode
+from router.contract.requests import BadRequest, ParsedRequest, decode_request
+from router.core.classify import Classifier, Rule, RuleClassifier
+from router.core.prompt import read_body
+from router.core.records import Order
+from router.core.strata import Strata
+from router.core.tokens import TokenCount, o200k_base
+from router.kafka.bodies import BodyReader
+from router.kafka.transport import Batch
+
+#: A key travels in the slip, there and back; longer ones are refused.
+MAX_KEY_BYTES = 16 * 1024
+
+#: An estimate this near to a limit (a context window) is counted again, exactly.
+_NEAR = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``key``: of the request's own record, as ``origin`` in ``order`` has it."""
+
+    parsed: ParsedRequest
+    key: bytes | None
+    stratum: str
+    p_ok: Mapping[str, float]
+    tokens: TokenCount
+    completion_limit: int | None
+    answers: int
+    needs: tuple[str, ...]
+    order: Order | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """``order``: the attempt that could not be made; ``None`` for a request record."""
+
+    error: PointsmanError
+    key: bytes | None
+    order: Order | None = None
+
+
+Item = Asked | Unusable | None
+
+
+class Intake:
+    """``fetch`` and ``read`` are the stage's ``prefetch`` and ``prepare``."""
+
+    def __init__(self, config: Config, requests_topic: str, bodies: BodyReader) -> None:
+        self._requests_topic = requests_topic
+        self._bodies = bodies
+        self._classifier: Classifier = RuleClassifier([Rule(rule.name, rule.any) for rule in config.classify.rules])
+        bands = [(band.name, band.max_tokens) for band in config.classify.bands]
+        self._strata = Strata(self._classifier.classes, bands)
+        self._limits = sorted({model.context_window for model in config.models.values()})
+        o200k_base()  # now rather than in the first turn
+
+    async def fetch(self, batch: Batch) -> Sequence[Any]:
+        """For each order: (the order or the error in it, the record of the request's body). For requests: nothing."""
+        if batch.tp.topic == self._requests_topic:
+            return [None] * len(batch.records)
+        orders = [read_order(record.value) for record in batch.records]
+        places = [
+            (order.origin.topic, order.origin.partition, order.origin.offset)
+            for order in orders
+            if isinstance(order, Order)
+        ]
+        found = iter(await self._bodies.fetch(places))
+        return [(order, next(found) if isinstance(order, Order) else None) for order in orders]
+
+    def read(self, batch: Batch) -> Sequence[Item]:
+        """One item a record."""
+        if batch.tp.topic == self._requests_topic:
+            return [self._request(record.key, record.value) for record in batch.records]
+        return [
+            None if record.value is None else self._ordered(order, body)
+            for record, (order, body) in zip(batch.records, batch.fetched, strict=True)
+        ]
+
+    def _ordered(self, order: Order | BadRecord, body: Any) -> Item:
+        if isinstance(order, BadRecord):
+            return Unusable(order, None)
+        item = None if body is None else self._request(body.key, body.value, order)
+        if isinstance(item, Asked) and item.parsed.request_id == order.request_id:
+            return item
+        problem = "is no longer in its topic" if item is None else "is not what it was"
+        return Unusable(PointsmanError(f"the request's body {problem}"), None, order)
+
+    def _request(self, key: bytes | None, value: bytes | None, order: Order | None = None) -> Item:
+        if value is None:
+            return None
+        try:
+            parsed = decode_request(value)
+        except BadRequest as error:
+            return Unusable(error, key if key is None or len(key) <= MAX_KEY_BYTES else None, order)
+        if key is not None and len(key) > MAX_KEY_BYTES:
+            return Unusable(
+                bad_request(parsed, f"the record's key has {len(key)} bytes, more than {MAX_KEY_BYTES}"), None
+            )
+        prompt = read_body(parsed.request.body)
+        tokens = prompt.tokens()
+        if tokens.estimated and self._matters(tokens.tokens + (prompt.completion_limit or 0), parsed):
+            tokens = prompt.tokens(exact=True)
+        kind = self._classifier.classify(prompt, tokens.tokens)
+        return Asked(
+            parsed=parsed,
+            key=key,
+            stratum=self._strata.of(kind.task_class, tokens.tokens),
+            p_ok=kind.p_ok,
+            tokens=tokens,
+            completion_limit=prompt.completion_limit,
+            answers=prompt.answers,
+            needs=prompt.needs,
+            order=order,
+        )
+
+    def _matters(self, tokens: int, parsed: ParsedRequest) -> bool:
+        """Whether a limit or a budget hangs on the exact number."""
+        if parsed.request.router.max_cost_nano_usd is not None:
+            return True
+        return any((1 - _NEAR) * limit <= tokens <= (1 + _NEAR) * limit for limit in self._limits)
+
+
+def bad_request(parsed: ParsedRequest, problem: str) -> BadRequest:
+    """A request that reads well and yet cannot be routed."""
+    options = parsed.request.router
+    return BadRequest(problem, custom_id=parsed.request.custom_id, tenant=options.tenant, metadata=options.metadata)
+
+
+def read_order(value: bytes | None) -> Order | BadRecord:
+    """Settle's order for a further attempt, or what is wrong with it."""
+    try:
+        return decode(Order, value)
+    except BadRecord as error:
+        return BadRecord(str(error), code=RejectCode.INTERNAL_ERROR)

@@ -1,0 +1,114 @@
+"""What route says of a request, as values: its facts for the decision, its slip for settle, what travels on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from router.contract.ids import DEFAULT_TENANT
+from router.contract.records import Lane, Origin
+from router.contract.requests import BadRequest
+from router.core.facts import Assignment, Choice, Refusal, RequestFacts
+from router.core.slip import Slip
+from router.stages.route_intake import Asked, Unusable
+
+#: How far a record's own timestamp may be from now where the broker does not stamp it.
+CLOCK_SKEW_MS = 60_000
+LOG_APPEND_TIME = 1
+
+_PASSED_ON = "traceparent"
+_MAX_PASSED_ON_BYTES = 256
+
+
+def request_time_ms(record: Any, now_ms: int) -> int:
+    """When the request was made: as the broker stamped it; a producer's own stamp only within a minute of now."""
+    if record.timestamp_type == LOG_APPEND_TIME:
+        return int(record.timestamp)
+    return min(max(int(record.timestamp), now_ms - CLOCK_SKEW_MS), now_ms + CLOCK_SKEW_MS)
+
+
+def facts_of(asked: Asked, now_ms: int, deadline_at_ms: int, assignment: Assignment | None) -> RequestFacts:
+    """What ``decide`` is given."""
+    options, order = asked.parsed.request.router, asked.order
+    return RequestFacts(
+        request_id=asked.parsed.request_id,
+        attempt=1 if order is None else order.attempt,
+        reason="routed" if order is None else order.reason,
+        tenant=options.tenant,
+        session=options.session,
+        target=asked.parsed.model,
+        stratum=asked.stratum,
+        prompt_tokens=asked.tokens.tokens,
+        tokens_estimated=asked.tokens.estimated,
+        completion_tokens=asked.completion_limit,
+        answers=asked.answers,
+        needs=asked.needs,
+        max_cost_nano_usd=options.max_cost_nano_usd,
+        at_ms=now_ms,
+        deadline_at_ms=deadline_at_ms,
+        p_ok=asked.p_ok,
+        assignment=assignment,
+        first=None if order is None else order.first,
+        prefer=None if order is None else order.prefer,
+        exclude=() if order is None else order.exclude,
+        last_error=None if order is None else order.last_error,
+    )
+
+
+def slip_of(
+    asked: Asked, found: Choice | Refusal, *, origin: Origin, at_ms: int, deadline_at_ms: int, lane: Lane
+) -> Slip:
+    """What settle must know. Of a further attempt: stratum, cohort, propensity and version of the first."""
+    request, order = asked.parsed.request, asked.order
+    first = None if order is None else order.first
+    choice = None if isinstance(found, Refusal) else found
+    said: Any = first or choice
+    return Slip(
+        request_id=asked.parsed.request_id,
+        attempt=0 if choice is None else 1 if order is None else order.attempt,
+        model=None if choice is None else choice.model,
+        reason=None if choice is None else choice.reason,
+        origin=origin,
+        at_ms=at_ms,
+        deadline_at_ms=deadline_at_ms,
+        key=asked.key,
+        tenant=request.router.tenant,
+        custom_id=request.custom_id,
+        metadata=request.router.metadata,
+        lane=lane,
+        pool=None if choice is None else choice.pool,
+        stratum=None if said is None else said.stratum,
+        cohort=None if said is None else said.cohort,
+        propensity=None if said is None else said.propensity,
+        policy_version=None if said is None else said.policy_version,
+        first_model=None if said is None else said.model,
+        baseline=None if choice is None else choice.baseline,
+    )
+
+
+def bare_slip(request_id: str, item: Unusable, *, origin: Origin, at_ms: int, deadline_at_ms: int, lane: Lane) -> Slip:
+    """A refusal's slip where the request cannot be read: by its error's word, or, its body gone, by its order's."""
+    error = item.error
+    readable = isinstance(error, BadRequest) and error.custom_id is not None
+    return Slip(
+        request_id=request_id,
+        attempt=0,
+        model=None,
+        reason=None,
+        origin=origin,
+        at_ms=at_ms,
+        deadline_at_ms=deadline_at_ms,
+        key=item.key,
+        tenant=error.tenant if isinstance(error, BadRequest) else DEFAULT_TENANT,
+        custom_id=error.custom_id or "" if isinstance(error, BadRequest) else "",
+        metadata=error.metadata if isinstance(error, BadRequest) and readable else None,
+        lane=lane,
+    )
+
+
+def passed_on(headers: Any) -> list[tuple[str, bytes]]:
+    """Headers that go with the request through every hop."""
+    return [
+        (name, value)
+        for name, value in headers
+        if name == _PASSED_ON and value is not None and len(value) <= _MAX_PASSED_ON_BYTES
+    ]

@@ -1,0 +1,101 @@
+"""What a lane of route remembers: sessions' assignments (in its table) and ids read lately (in memory only).
+
+A session's row has the key ``s`` + 16 bytes and holds its assignment and when it expires. Each request of the session
+moves the expiry; the row is written again only when that moved by an eighth of the session's life, so a lively session
+costs few changelog records, and one may be forgotten that much early.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import orjson
+import xxhash
+
+from router.core.facts import Assignment
+from router.kafka.unit import UnitLike
+from router.stages.due import Due
+
+#: Sessions a partition; beyond it the one that expires soonest is forgotten.
+MAX_SESSIONS = 250_000
+
+#: Ids read lately, a partition.
+MAX_RECENT = 50_000
+
+
+class Items(Protocol):
+    """What an index is built from."""
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]: ...
+
+
+class Lane:
+    """``unit.index`` of route: made anew whenever a partition is taken over. ``snapshot_version``: last one written."""
+
+    def __init__(self, rows: Items) -> None:
+        self._expires: dict[bytes, int] = {key: orjson.loads(value)[0] for key, value in rows.items()}
+        self._due = Due(self._expires.get, self._expires)
+        self.recent = RecentIds()
+        self.snapshot_version = ""
+
+    def assignment(self, unit: UnitLike, key: bytes) -> Assignment | None:
+        """What the session was given, if it is not too long ago."""
+        if self._expires.get(key, 0) <= unit.now_ms:
+            return None
+        value = unit.get(key)
+        return None if value is None else _assignment(orjson.loads(value)[1])
+
+    def keep(self, unit: UnitLike, key: bytes, assignment: Assignment, *, ttl_ms: int, changed: bool) -> None:
+        """Remember an assignment for ``ttl_ms`` from now."""
+        expires_ms = unit.now_ms + ttl_ms
+        if not changed and expires_ms - self._expires.get(key, 0) < ttl_ms // 8:
+            return
+        if key not in self._expires and len(self._expires) >= MAX_SESSIONS and (soonest := self._due.first()):
+            self._forget(unit, soonest[1])
+        self._expires[key] = expires_ms
+        self._due.push(expires_ms, key)
+        unit.put(key, orjson.dumps([expires_ms, assignment]))
+
+    def expire(self, unit: UnitLike, most: int) -> None:
+        """Forget up to ``most`` sessions that have been idle for too long."""
+        for key in list(self._due.pop_until(unit.now_ms, most)):
+            self._forget(unit, key)
+
+    def __len__(self) -> int:
+        return len(self._expires)
+
+    def _forget(self, unit: UnitLike, key: bytes) -> None:
+        if self._expires.pop(key, None) is not None:
+            unit.put(key, None)
+
+
+class RecentIds:
+    """Request ids read lately in this partition: a duplicate among them is dropped without asking settle.
+
+    Only a saving: what was forgotten, or lies elsewhere, meets its original in settle. Safe because a lane's memory ends
+    with it: an id is here only if its decision was committed, or will be with this turn.
+    """
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, int] = OrderedDict()
+
+    def add(self, request_id: str, now_ms: int, window_ms: int) -> bool:
+        """Whether the id is new, or was seen no less than ``window_ms`` ago."""
+        seen_ms = self._seen.get(request_id)
+        if seen_ms is not None and now_ms - seen_ms < window_ms:
+            return False
+        self._seen[request_id] = now_ms
+        if len(self._seen) > MAX_RECENT:
+            self._seen.popitem(last=False)
+        return True
+
+
+def session_key(tenant: str, pool: str, session: str) -> bytes:
+    """Key of a session's row."""
+    return b"s" + xxhash.xxh3_128_digest(f"{tenant}\0{pool}\0{session}".encode("utf-8", "surrogatepass"))
+
+
+def _assignment(values: dict[str, Any]) -> Assignment:
+    return Assignment(**values)

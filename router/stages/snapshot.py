@@ -1,0 +1,179 @@
+"""The snapshot as it is now: configuration, and what the topics weights, health and control say.
+
+Every router reads these topics whole and decides nothing before it has, nor when it has not confirmed their ends for two
+seconds. An order is in the next snapshot at once; weights and health at most once a second, together: each change is a
+version that is written to the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from router.config import Config
+from router.contract.codec import decode, decode_control, from_rfc3339
+from router.contract.errors import BadRecord
+from router.contract.records import Control, Health, Weights
+from router.core.price import Price
+from router.core.snapshot import (
+    DECISIVE,
+    HealthFacts,
+    ModelFacts,
+    PoolFacts,
+    Snapshot,
+    StandingOrder,
+    StratumWeights,
+    two_digits,
+)
+from router.kafka.follow import Follower
+from router.stages.context import Context
+
+#: Between two snapshots that differ only in weights and health.
+SETTLED_EVERY_MS = 1_000
+
+
+class Snapshots:
+    """Applies records and makes snapshots. ``current(now_ms)`` is quick while nothing has changed."""
+
+    def __init__(self, config: Config) -> None:
+        self._models = {name: model_facts(name, config) for name in config.models}
+        self._pools = {name: pool_facts(name, config) for name in config.pools}
+        self._tenants = {name: tenant.pools for name, tenant in config.tenants.items() if tenant.pools}
+        self._weights: dict[tuple[str, str], StratumWeights] = {}
+        self._health: dict[str, HealthFacts] = {}
+        self._orders: dict[str, StandingOrder] = {}
+        self._made: Snapshot | None = None
+        self._made_ms = 0
+        self._ordered = False
+        self._changed = False
+
+    def current(self, now_ms: int) -> Snapshot:
+        """The snapshot to decide by; 0.1 - 1 ms when a new one is due."""
+        due = self._ordered or (self._changed and abs(now_ms - self._made_ms) >= SETTLED_EVERY_MS)
+        if self._made is not None and not due:
+            return self._made
+        self._made = Snapshot.build(
+            models=self._models,
+            pools=self._pools,
+            tenants=self._tenants,
+            weights=dict(self._weights),
+            health=dict(self._health),
+            orders=tuple(self._orders.values()),
+        )
+        self._made_ms, self._ordered, self._changed = now_ms, False, False
+        return self._made
+
+    def apply_weights(self, key: bytes, value: bytes | None) -> None:
+        """Key ``pool/stratum``."""
+        if value is None:
+            pool, _, stratum = key.decode("utf-8", "replace").partition("/")
+            self._changed |= self._weights.pop((pool, stratum), None) is not None
+            return
+        try:
+            found = decode(Weights, value)
+        except BadRecord:
+            return
+        if found.pool in self._pools:
+            weights = {model: float(weight) for model, weight in sorted(found.weights.items())}
+            made = StratumWeights(weights=weights, policy_version=found.policy_version)
+            self._changed |= self._weights.get((found.pool, found.stratum)) != made
+            self._weights[found.pool, found.stratum] = made
+
+    def apply_health(self, key: bytes, value: bytes | None) -> None:
+        """Key: the model's name."""
+        if value is None:
+            self._changed |= self._health.pop(key.decode("utf-8", "replace"), None) is not None
+            return
+        try:
+            found = decode(Health, value)
+            made = HealthFacts(
+                state=found.state,
+                p95_ms=None if found.p95_ms is None else two_digits(found.p95_ms),
+                until_ms=None if found.until is None else from_rfc3339(found.until),
+            )
+        except (BadRecord, ValueError):
+            return
+        if found.model in self._models:
+            self._changed |= self._health.get(found.model) != made
+            self._health[found.model] = made
+
+    def apply_control(self, key: bytes, value: bytes | None) -> None:
+        """Key ``scope/action``. What is no order was sent to the dead letter by ``watch``."""
+        if value is None:
+            self._ordered |= self._orders.pop(key.decode("utf-8", "replace"), None) is not None
+            return
+        try:
+            found = decode_control(value)
+        except BadRecord:
+            return
+        name = f"{found.scope}/{found.action}"
+        if not found.active:
+            self._ordered |= self._orders.pop(name, None) is not None
+        elif found.action in DECISIVE:
+            self._orders[name] = standing_order(found)
+            self._ordered = True
+
+
+class SnapshotFollower(Follower):
+    """A resource of a stage: keeps ``snapshots`` up to date; ``fresh()`` says whether it may be decided by."""
+
+    def __init__(self, context: Context) -> None:
+        names = context.names
+        self.snapshots = Snapshots(context.config)
+        self._appliers: dict[str, Callable[[bytes, bytes | None], None]] = {
+            names.of("weights"): self.snapshots.apply_weights,
+            names.of("health"): self.snapshots.apply_health,
+            names.of("control"): self.snapshots.apply_control,
+        }
+        super().__init__(context.client, tuple(self._appliers), self._take)
+
+    def _take(self, record: Any) -> None:
+        self._appliers[record.topic](record.key or b"", record.value)
+
+
+def standing_order(control: Control) -> StandingOrder:
+    """An active control record as the snapshot has it."""
+    percent = control.args.get("percent")
+    return StandingOrder(
+        scope=control.scope,
+        action=control.action,
+        model=control.args.get("model") if control.action == "pin" else None,
+        percent=None if percent is None or control.action not in {"rollout", "holdout"} else float(percent),
+        expires_at_ms=None if control.expires_at is None else from_rfc3339(control.expires_at),
+    )
+
+
+def model_facts(name: str, config: Config) -> ModelFacts:
+    """A configured model as the core knows it."""
+    model, price = config.models[name], config.models[name].price
+    return ModelFacts(
+        name=name,
+        provider_model=model.provider_model,
+        context_window=model.context_window,
+        max_output_tokens=model.max_output_tokens,
+        capabilities=frozenset(model.capabilities),
+        price=Price(
+            input_nano_usd_per_token=price.input_nano_usd_per_token,
+            output_nano_usd_per_token=price.output_nano_usd_per_token,
+            cached_input_nano_usd_per_token=price.cached_input_nano_usd_per_token,
+            cache_write_nano_usd_per_token=price.cache_write_nano_usd_per_token,
+            version=price.price_version,
+            unpriced=price.unpriced,
+        ),
+    )
+
+
+def pool_facts(name: str, config: Config) -> PoolFacts:
+    """A configured pool as the core knows it."""
+    pool = config.pools[name]
+    return PoolFacts(
+        name=name,
+        models=tuple(pool.models),
+        baseline=pool.baseline,
+        policy=pool.policy,
+        weights={model: float(weight) for model, weight in sorted(pool.weights.items())},
+        epsilon=float(pool.epsilon),
+        rollout_percent=float(pool.rollout_percent),
+        holdout_percent=float(pool.holdout_percent),
+        sticky=pool.sticky == "session",
+    )
