@@ -1,0 +1,120 @@
+"""Why a request went where it went, in sentences, from its records alone. No prompt text: the records have none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from router.contract.codec import from_rfc3339
+from router.contract.records import Decision, Outcome, Result
+
+#: What each rule that excludes a model means to a person.
+RULES = {
+    "pin": "another model is pinned",
+    "ban": "banned by an order",
+    "drain": "drained by an order",
+    "tried": "it had its chance in an earlier attempt",
+    "capability": "lacks something that the request uses",
+    "context": "the request is too long for it",
+    "budget": "costs more than the request allows",
+    "down": "it was down",
+    "deadline": "too slow for the time that was left",
+    "left": "no longer in the pool",
+}
+
+COHORTS = {
+    "holdout": "holdout: always the baseline, to compare with",
+    "control": "control: the policy does not reach it yet, so the baseline",
+    "pilot": "pilot: under the policy",
+    "pinned": "pinned: an order names the model",
+    "direct": "direct: the caller named the model",
+    "shadow": "shadow: answered unseen, to compare",
+}
+
+BREAKS = {"control": "control or rollout changed", "rollback": "its stratum was rolled back"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The records of one request, as far as they were found."""
+
+    request_id: str
+    decisions: Sequence[Decision] = field(default=())
+    outcomes: Sequence[Outcome] = field(default=())
+    result: Result | None = None
+
+
+def explain(account: Account) -> list[str]:
+    """Lines for a person, oldest first; one saying so where nothing was found."""
+    lines = [f"request {account.request_id}"]
+    decisions = sorted(account.decisions, key=lambda one: (from_rfc3339(one.at), one.attempt))
+    if not decisions and account.result is None:
+        return [*lines, "  no decision and no result found: not produced, not yet routed, or past retention"]
+    if decisions:
+        first = decisions[0]
+        origin = first.origin
+        session = "" if first.session is None else f", session {first.session}"
+        lines.append(
+            f"  tenant {first.tenant}{session}, lane {first.lane}, read from {origin.topic}/{origin.partition}@{origin.offset}"
+        )
+    outcomes = {(one.attempt, one.model): one for one in account.outcomes}
+    for decision in decisions:
+        lines += _refused(decision) if decision.attempt == 0 else _attempt(decision)
+        if decision.model is not None and (outcome := outcomes.get((decision.attempt, decision.model))) is not None:
+            lines.append(f"    outcome: {_outcome(outcome)}")
+    return [*lines, *_result(account.result)]
+
+
+def _refused(decision: Decision) -> Iterator[str]:
+    error = decision.error
+    said = "without a reason" if error is None else f"{error.code}: {error.message}"
+    yield f"  {decision.at} refused, {said}"
+
+
+def _attempt(decision: Decision) -> Iterator[str]:
+    features = decision.features or {}
+    yield f"  {decision.at} attempt {decision.attempt} -> {decision.model} ({decision.reason})"
+    where = "no pool" if decision.pool is None else f"pool {decision.pool}, stratum {decision.stratum}"
+    yield f"    {where}; {features.get('prompt_tokens', '?')} prompt tokens{_estimated(features)}"
+    if decision.cohort is not None:
+        yield f"    cohort {COHORTS[decision.cohort]}"
+    if features.get("assignment") is not None and decision.attempt == 1:
+        broke = features.get("session_broke")
+        why = "" if broke is None else BREAKS.get(broke, RULES.get(broke, broke))
+        yield "    the session kept its model" if broke is None else f"    the session lost its model: {why}"
+    for candidate in decision.candidates or ():
+        if candidate.excluded is not None:
+            yield f"    not {candidate.model}: {RULES.get(candidate.excluded, candidate.excluded)}"
+    if decision.weights is not None and decision.draw is not None and decision.propensity is not None:
+        weights = ", ".join(f"{model} {weight:.3f}" for model, weight in decision.weights.items())
+        yield f"    weights {weights}; draw {decision.draw:.4f}; propensity {decision.propensity:.3f}"
+    yield f"    policy {decision.policy_version}, snapshot {decision.snapshot_version}"
+    if (would := features.get("would")) is not None:
+        yield f"    the policy would have chosen {would}"
+
+
+def _estimated(features: dict[str, object]) -> str:
+    return " (estimated)" if features.get("tokens_estimated") else ""
+
+
+def _outcome(outcome: Outcome) -> str:
+    parts: Iterable[str | None] = (
+        outcome.status,
+        None if outcome.error is None else outcome.error.code,
+        None if outcome.latency_ms is None else f"{outcome.latency_ms} ms",
+        None if outcome.endpoint is None else f"endpoint {outcome.endpoint}",
+        None if outcome.served_model is None else f"served by {outcome.served_model}",
+    )
+    return ", ".join(part for part in parts if part is not None)
+
+
+def _result(result: Result | None) -> Iterator[str]:
+    if result is None:
+        yield "  no result yet"
+        return
+    router = result.router
+    cost = "cost unknown" if router.cost_nano_usd is None else f"{router.cost_nano_usd / 1e9:.9f} USD"
+    if result.error is not None:
+        yield f"  failed after {router.latency_ms} ms, {cost}: {result.error.code}: {result.error.message}"
+    else:
+        yield f"  answered by {router.model} after {router.latency_ms} ms, {cost}, {len(router.attempts)} attempt(s)"
