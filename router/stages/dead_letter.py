@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from router.contract.codec import encode, to_rfc3339
 from router.contract.errors import BadRecord, PointsmanError, RejectCode
-from router.contract.records import DeadLetter, ErrorInfo
-from router.contract.topics import MIB
+from router.contract.letters import Rejected, dead_letter
 
-
-class Rejected(Protocol):
-    """What a dead letter tells of a consumed record."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
+__all__ = ["Emitter", "Rejected", "dead_letter", "give_up", "unreadable"]
 
 
 class Emitter(Protocol):
@@ -33,25 +17,6 @@ class Emitter(Protocol):
     now_ms: int
 
     def emit(self, topic: str, key: bytes | None, value: bytes | None) -> Any: ...
-
-
-def dead_letter(record: Rejected, error: PointsmanError, *, stage: str, at_ms: int) -> bytes:
-    """The dead letter's value; its key is the record's own."""
-    value = record.value
-    return encode(
-        DeadLetter(
-            reason=ErrorInfo(code=str(error.code), message=str(error)),
-            stage=stage,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            at=to_rfc3339(at_ms),
-            key_base64=None if record.key is None else base64.b64encode(record.key).decode(),
-            value_base64=None if value is None else base64.b64encode(value[:MIB]).decode(),
-            value_bytes=len(value or b""),
-            truncated=len(value or b"") > MIB,
-        )
-    )
 
 
 def unreadable(error: Exception) -> BadRecord:
