@@ -229,6 +229,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             "in_hand": {"interactive": self._in_hand(0), "batch": self._in_hand(1)},
             "last_start_age_s": _age(now_s, self.last_start_s),
             "last_end_age_s": _age(now_s, self.last_end_s),
+            "lag": self._lag(),
         }
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
@@ -268,6 +269,21 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             tp: (found[tp].offset, found[tp].metadata) if found[tp].offset >= begin else (begin, "")
             for tp, begin in begins.items()
         }
+
+    def _lag(self) -> int | None:
+        """Records not read yet below the stable ends that the last fetches saw; ``None`` in a rebalance.
+
+        By positions: they pass the markers of transactions, which no call ever sees.
+        """
+        if self.rebalancing:
+            return None
+        assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001 - a pinned package
+        states = [assignment.state_value(tp) for tp in assignment.tps if tp in self._shares]
+        return sum(
+            max(0, int(state.lso - state.position))
+            for state in states
+            if state.lso is not None and state.has_valid_position
+        )
 
     def _in_hand(self, lane: int) -> int:
         return sum(share.in_hand for tp, share in self._shares.items() if tp.topic in self._lanes[lane])
