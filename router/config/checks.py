@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig, TenantConfig
+from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig, Section
 from router.config.problems import Problem, did_you_mean
 from router.contract.ids import DEFAULT_POOL
 
 GENERAL = "general"
-_LOOPBACK = ("127.", "::1", "localhost")
-
 #: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
 NOT_YET_POOL = {
     "budget_usd_per_request": None,
@@ -24,6 +22,7 @@ NOT_YET_POOL = {
     "judge": None,
     "cascade": False,
 }
+NOT_YET_WEB = {"keys_env": None}
 NOT_YET_TENANT = {
     "budget_usd_per_day": None,
     "requests_per_minute": None,
@@ -81,7 +80,8 @@ def _model(key: str, model: ModelConfig) -> Iterator[Problem]:
 def _pool(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
     yield from _known(f"{key}.models", pool.models, "model", config.models)
     yield from _unique(f"{key}.models", pool.models)
-    yield from _known(f"{key}.baseline", [pool.baseline], "model", config.models)
+    if pool.baseline not in pool.models:
+        yield from _known(f"{key}.baseline", [pool.baseline], "model", config.models)
     if pool.baseline in config.models and pool.baseline not in pool.models:
         yield f"{key}.baseline", f'model "{pool.baseline}" is not in this pool\'s models'
     if pool.judge is not None:
@@ -162,8 +162,7 @@ def _unique(key: str, names: Sequence[str]) -> Iterator[Problem]:
 def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
     if DEFAULT_POOL not in config.pools:
         yield "pools", f'there is no pool "{DEFAULT_POOL}": a request that names no model will be refused'
-    if not config.web.keys_env and not config.web.host.startswith(_LOOPBACK):
-        yield "web.host", f'"{config.web.host}" is not loopback and keys_env is not set: only loopback will be served'
+    yield from _in_vain("web", config.web, NOT_YET_WEB)
     yield from ((key, f"variable {name} is not set") for key, name in _variables(config) if not environ.get(name))
     yield from ((key, f"no file {path}") for key, path in _files(config) if not path.is_file())
     for name in (name for name, model in config.models.items() if model.unpriced):
@@ -174,7 +173,7 @@ def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
         yield from _in_vain(f"tenants.{name}", tenant, NOT_YET_TENANT)
 
 
-def _in_vain(key: str, table: PoolConfig | TenantConfig, not_yet: Mapping[str, object]) -> Iterator[Problem]:
+def _in_vain(key: str, table: Section, not_yet: Mapping[str, object]) -> Iterator[Problem]:
     for name, nothing in not_yet.items():
         if getattr(table, name) != nothing:
             yield f"{key}.{name}", "not there yet: has no effect in this release"

@@ -26,6 +26,7 @@ ENV_PREFIX = "POINTSMAN_"
 ENV_DELIMITER = "__"
 COMMAND_LINE = "command line"
 EXAMPLE = "example.toml"
+_MOST_DIGITS = 400
 
 Tree = dict[str, Any]
 Sources = dict[str, str]
@@ -155,10 +156,16 @@ def _read(path: Path, label: str) -> str:
 
 def _parse(text: str, name: str) -> Tree:
     try:
-        return tomllib.loads(text, parse_float=Decimal)
+        return tomllib.loads(text, parse_float=_number)
     except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError) as error:
         problem = f"{name}: no valid TOML: {str(error) or type(error).__name__}"
     raise ConfigError(problem, problems=[problem])
+
+
+def _number(text: str) -> Decimal | float:
+    """Exact, for prices; what is too large for that is infinite, since its digits could fill the memory."""
+    exact = Decimal(text)
+    return exact if exact.is_finite() and exact.adjusted() < _MOST_DIGITS else float(text)
 
 
 def _leaves(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

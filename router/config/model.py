@@ -42,6 +42,14 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _brokers(value: str) -> str:
+    for address in value.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65_536:
+            raise ValueError(f'"{address.strip()[:60]}" is no HOST:PORT, like 127.0.0.1:9092')
+    return value
+
+
 def _usd_per_mtok(value: Decimal) -> Decimal:
     nano_usd_per_token(value)
     return value
@@ -75,7 +83,7 @@ class Section(BaseModel):
 class KafkaConfig(Section):
     """The cluster, and what this installation calls its topics."""
 
-    broker: Annotated[str, Field(min_length=1)] | None = None
+    broker: Annotated[str, AfterValidator(_brokers)] | None = None
     """``HOST:PORT``, several with commas. Without one ``up`` starts an embedded broker."""
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "llm"
     """First part of every topic, group and transaction name."""
@@ -109,11 +117,11 @@ class WebConfig(Section):
     """The HTTP interface."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """Address to bind. Anything but loopback needs ``keys_env``."""
+    """Loopback address to bind."""
     port: Port = 8080
     """Of the web stage; 0 takes a free one."""
     keys_env: EnvName | None = None
-    """Variable with JSON ``[{"sha256", "tenant", "role"}]``: the bearer keys. Without it only loopback is served."""
+    """Variable with JSON ``[{"sha256", "tenant", "role"}]``: the bearer keys. Not there yet: only loopback is served."""
 
 
 class AccountConfig(Section):
@@ -172,8 +180,8 @@ class ModelConfig(Section):
     """Tokens of prompt and answer together."""
     max_output_tokens: Positive = 16_384
     """Longest answer."""
-    capabilities: frozenset[Label] = frozenset()
-    """Of ``tools``, ``images``, ``json_schema``, ``logprobs``: a request that uses another goes elsewhere."""
+    capabilities: frozenset[Literal["tools", "images", "json_schema", "logprobs"]] = frozenset()
+    """A request that uses another goes to another model, also when it falls back."""
     concurrency: Annotated[Whole, Field(ge=1, le=10_000)] = 32
     """Calls in hand at once, per worker process."""
     timeout_s: Annotated[Seconds, Field(le=86_400)] = 60

@@ -40,9 +40,10 @@ def nano_usd_per_token(usd_per_mtok: Decimal) -> int:
     if not 0 <= usd_per_mtok <= MAX_USD_PER_MTOK:
         raise ValueError(f"must be between 0 and {MAX_USD_PER_MTOK:,} USD a million tokens, not {usd_per_mtok}")
     nano = usd_per_mtok * NANO_USD_PER_TOKEN_IN_USD_PER_MTOK
-    if nano != int(nano):
+    # Compared at the given scale: the product of a price of 10^-999999 would be rounded to 0.
+    if Decimal(int(nano)) / NANO_USD_PER_TOKEN_IN_USD_PER_MTOK != usd_per_mtok:
         raise ValueError(
-            f"{usd_per_mtok} USD a million tokens is {nano.normalize():f} nano-dollars a token; "
+            f"{usd_per_mtok} USD a million tokens is {nano.normalize()} nano-dollars a token; "
             "it must be a whole number (a multiple of 0.001 USD)"
         )
     return int(nano)
@@ -57,6 +58,6 @@ def nano_usd(usd: Decimal) -> int:
     if not 0 <= usd <= 1_000_000_000:
         raise ValueError(f"must be between 0 and 1,000,000,000 USD, not {usd}")
     nano = usd * 1_000_000_000
-    if nano != int(nano):
+    if Decimal(int(nano)) / 1_000_000_000 != usd:
         raise ValueError(f"{usd} USD is finer than a nano-dollar (10^-9 USD)")
     return int(nano)

@@ -44,6 +44,24 @@ SECRETS = {
 }
 _MOST_SHOWN = 60
 
+#: Kind of error -> what the value must be, in the words of the file.
+_MUST = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "decimal_type", "decimal_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("tuple_type", "frozen_set_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a table"),
+    **dict.fromkeys(("string_type", "path_type"), "must be text"),
+    "finite_number": "must be a finite number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must not be empty",
+}
+
 Problem = tuple[str, str]
 
 
@@ -105,21 +123,18 @@ def _name_message(name: str) -> str:
 
 
 def _wrong(error: ErrorDetails, key: str) -> str:
-    message = error["msg"]
-    if message.startswith("Value error, "):
-        return message.removeprefix("Value error, ")
-    if error["type"] == "string_pattern_mismatch":
-        pattern = error.get("ctx", {}).get("pattern", "")
-        if pattern == f"^{NAME.pattern}$":
-            return _name_message(str(error["input"]))
-        message = f"must match {pattern}"
-    message = re.sub(r"^Input should( be)?", r"must be", message)
-    message = message.replace("must be have", "must have").replace("must be match", "must match")
-    if error["type"] == "literal_error":
-        message += did_you_mean(str(error["input"]), re.findall(r"'([^']+)'", message))
-    # A secret put where a variable's name belongs must not be printed.
-    hidden = key.endswith(("_env", "_file", "_username")) or isinstance(error["input"], dict | list)
-    return message if hidden else f"{message}, not {_shown(error['input'])}"
+    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
+    if kind == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    if context.get("pattern") == f"^{NAME.pattern}$":
+        return _name_message(str(value))
+    message = _MUST[kind].format_map(context) if kind in _MUST else error["msg"]
+    # A secret put where the name of a variable or file belongs must not be printed.
+    if not key.endswith(("_env", "_file")) and not isinstance(value, dict | list):
+        message += f", not {_shown(value)}"
+    if kind == "literal_error":
+        message += did_you_mean(str(value), re.findall(r"'([^']+)'", context["expected"]))
+    return message
 
 
 def _shown(value: Any) -> str:

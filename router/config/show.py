@@ -153,21 +153,20 @@ def _type_words(kind: Any, limits: str = "") -> str:  # noqa: PLR0911 - one retu
 
 
 def _limits(metadata: Any) -> str:
-    """The tightest bounds, as ``>= 1, <= 10``."""
-    bounds: dict[str, list[float]] = {"ge": [], "gt": [], "le": [], "lt": []}
-    for item in (item for entry in metadata for item in (getattr(entry, "metadata", None) or [entry])):
-        for name, values in bounds.items():
-            if isinstance(value := getattr(item, name, None), int | float):
-                values.append(value)
-    shown = [f"{_SIGNS[name]} {_bound(name, values)}" for name, values in bounds.items() if values]
+    """The tightest bound on each side, as `` >= 1, <= 10``."""
+    items = [item for entry in metadata for item in (getattr(entry, "metadata", None) or [entry])]
+    sides = [max(_bounds(items, ge=">=", gt=">"), default=None), min(_bounds(items, le="<=", lt="<"), default=None)]
+    shown = [f"{sign} {_number(value)}" for value, sign in filter(None, sides)]
     return f" {', '.join(shown)}" if shown else ""
 
 
-_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+def _bounds(items: list[Any], **signs: str) -> Iterator[tuple[float, str]]:
+    for name, sign in signs.items():
+        values = (getattr(item, name, None) for item in items)
+        yield from ((value, sign) for value in values if isinstance(value, int | float))
 
 
-def _bound(name: str, values: list[float]) -> str:
-    value = max(values) if name.startswith("g") else min(values)
+def _number(value: float) -> str:
     return "2^53" if value == 2**53 else f"{value:,}"
 
 
