@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from router.contract.codec import decode_control, encode, to_rfc3339
@@ -79,15 +79,14 @@ async def send(client: Client, topic: str, orders: list[Control]) -> None:
 async def standing(client: Client, topic: str) -> list[Control]:
     """The orders in force, or expired and not yet released, by scope and action."""
     found: dict[bytes | None, Control] = {}
-    consumer = AIOKafkaConsumer(isolation_level="read_committed", enable_auto_commit=False, **client.aiokafka())
+    consumer = AIOKafkaConsumer(
+        topic, isolation_level="read_committed", auto_offset_reset="earliest", **client.aiokafka()
+    )
     try:
         await consumer.start()
-        await consumer.topics()
-        tps = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic) or ()]
+        tps = consumer.assignment()
         if not tps:
             raise Unavailable(f"there is no topic {topic}: `pointsman topics create` makes it")
-        consumer.assign(tps)
-        await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)
         async with asyncio.timeout(READ_S):
             while any([await consumer.position(tp) < ends[tp] for tp in tps]):

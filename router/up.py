@@ -13,8 +13,8 @@ import asyncio
 import fcntl
 import os
 import secrets
+import socket
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ from router.config import Config
 from router.contract.errors import ConfigError, Unavailable
 from router.kafka.embedded import EmbeddedKafka
 from router.kafka.embedded_folder import free_ports
-from router.supervisor import Supervisor
+from router.supervisor import Child, Supervisor
 from router.web.registry import running
 
 SECRET_FILE = "secret"  # noqa: S105 - its name
@@ -35,6 +35,7 @@ READY_S = 60.0
 #: Which stages share a process: those that carry requests have one of their own.
 STAGE_PROCESSES = {"route": ("route",), "settle": ("settle",), "learning": ("feedback", "account", "learn", "watch")}
 WORKERS = "workers"
+SIM = "sim"
 
 Say = Callable[[str], None]
 
@@ -56,6 +57,7 @@ class Machine:
         self._broker: EmbeddedKafka | None = None
         self._lock: TextIO | None = None
         self._supervisor = Supervisor(self._tell)
+        self._sim_port = 0
 
     def __enter__(self) -> Self:
         try:
@@ -94,7 +96,7 @@ class Machine:
         waiting = dict(self._supervisor.children)
 
         def ready() -> bool:
-            for name in [name for name, child in waiting.items() if _is_ready(self.data_dir, name, child.pid)]:
+            for name in [name for name, child in waiting.items() if self._is_ready(child)]:
                 del waiting[name]
                 self._tell(f"{name} ready")
             if waiting and time.monotonic() > began_s + timeout_s:
@@ -103,6 +105,12 @@ class Machine:
             return not waiting
 
         self.run(lambda: given_up() or ready())
+
+    def status_url(self) -> str:
+        """Where the web stage answers; its port may have been any free one."""
+        web = next((process for process in running(self.data_dir) if process.name == WORKERS), None)
+        port = web.port if web is not None else self.config.web.port
+        return f"http://{self.config.web.host}:{port}/v1/status"
 
     def close(self) -> None:
         """End all of it, the broker last."""
@@ -114,6 +122,20 @@ class Machine:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _is_ready(self, child: Child) -> bool:
+        """Whether the process itself says so; the simulated provider is ready when it listens."""
+        if child.name == SIM:
+            return _connects(self._sim_port)
+        for process in running(self.data_dir):
+            if process.pid == child.pid:
+                address = f"http://{process.host}:{process.port}/readyz"
+                try:
+                    with urllib.request.urlopen(address, timeout=1) as answer:  # noqa: S310 - loopback
+                        return bool(answer.status == 200)  # noqa: PLR2004
+                except OSError:
+                    return False
+        return False
 
     def _tell(self, text: str) -> None:
         self._say(f"{time.monotonic() - self._began_s:5.1f} s  {text}")
@@ -154,9 +176,9 @@ class Machine:
         models = self.config.models.items()
         simulated = [name for name, model in models if model.provider == "sim" and model.base_url is None]
         if simulated:
-            port = free_ports(1)[0]
+            self._sim_port = port = free_ports(1)[0]
             behaviour = [f"--behaviour={self._sim_behaviour}"] if self._sim_behaviour else []
-            self._add("sim", ["sim", f"--port={port}", f"--log={self.sim_log}", *behaviour], env)
+            self._add(SIM, ["sim", f"--port={port}", f"--log={self.sim_log}", *behaviour], env)
             env |= {f"POINTSMAN_MODELS__{name}__BASE_URL": f"http://127.0.0.1:{port}/v1" for name in simulated}
         return env
 
@@ -175,13 +197,9 @@ def _secret(data_dir: Path) -> Path:
     return place
 
 
-def _is_ready(data_dir: Path, name: str, pid: int | None) -> bool:
-    """Whether the process itself says so; one without an address file is ready when it lives."""
-    for process in running(data_dir):
-        if process.name == name and process.pid == pid:
-            try:
-                with urllib.request.urlopen(f"http://{process.host}:{process.port}/readyz", timeout=1) as answer:  # noqa: S310 - loopback
-                    return bool(answer.status == 200)
-            except (urllib.error.URLError, OSError):
-                return False
-    return False
+def _connects(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

@@ -102,8 +102,8 @@ class Job:
 
     async def _consumer(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
+            self._results,
             isolation_level="read_committed",
-            enable_auto_commit=False,
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_bytes=4 * FETCH_BYTES,
             **self._client.aiokafka(),
@@ -117,9 +117,9 @@ class Job:
 
     async def _place(self, consumer: AIOKafkaConsumer) -> None:
         """Stand where the first result of this job may lie."""
-        partitions = consumer.partitions_for_topic(self._results) or await _partitions(consumer, self._results)
-        tps = [TopicPartition(self._results, partition) for partition in partitions]
-        consumer.assign(tps)
+        tps = consumer.assignment()
+        if not tps:
+            raise Unavailable(f"there is no topic {self._results}: `pointsman topics create` makes it")
         if self._journal is None or not self._journal.ends:
             ends = {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
             if self._journal is not None:
@@ -238,16 +238,6 @@ async def _send_all(producer: AIOKafkaProducer, topic: str, partition: int, line
             builder.append(**entry)
     sent.append(await producer.send_batch(builder, topic, partition=partition))
     await asyncio.gather(*sent)
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    """Partitions of a topic that the client has not heard of yet."""
-    for _ in range(20):
-        await consumer.topics()
-        if found := consumer.partitions_for_topic(topic):
-            return set(found)
-        await asyncio.sleep(RETRY_S / 4)
-    raise Unavailable(f"there is no topic {topic}: `pointsman topics create` makes it")
 
 
 def open_job(

@@ -30,7 +30,7 @@ def up(config: Config, sim_behaviour: str | None) -> None:
     with Machine(config, _say, sim_behaviour=Path(sim_behaviour) if sim_behaviour else None) as machine:
         machine.wait_ready(lambda: bool(asked))
         if not asked:
-            click.echo(f"ready: http://{config.web.host}:{config.web.port}/v1/status, or `pointsman status`")
+            click.echo(f"ready: {machine.status_url()}, or `pointsman status`")
             click.echo("send requests: pointsman submit FILE --out RESULTS    Ctrl-C ends everything")
         machine.run(lambda: bool(asked))
         click.echo("stopping")

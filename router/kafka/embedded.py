@@ -89,6 +89,11 @@ class EmbeddedKafka:
         return f"127.0.0.1:{self._port}"
 
     @property
+    def alive(self) -> bool:
+        """Whether the broker's process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         """Of the broker's process, while it runs."""
         if self._process is None:
