@@ -13,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
 
+from router.kafka.admin import partitions_of
 from router.kafka.client import Client
 
 Place = tuple[str, int, int]
@@ -38,6 +38,7 @@ class BodyReader:
         self._turn = asyncio.Lock()
         self._lookup: Callable[[Place], ConsumerRecord | None] | None = None
         self._free_at_s = 0.0
+        self._partitions: dict[str, int] = {}
 
     async def start(self) -> None:
         self._consumer = AIOKafkaConsumer(
@@ -77,11 +78,12 @@ class BodyReader:
         assert consumer is not None, "start it first"
         found: dict[Place, ConsumerRecord] = {}
         left = {tp: offsets for tp, offsets in wanted.items() if await self._exists(tp)}
-        consumer.assign(list(left))
         begins, ends = await self._bounds(list(left))
         for tp, offsets in list(left.items()):
             left[tp] = [offset for offset in offsets if begins[tp] <= offset < ends[tp]]
         left = {tp: offsets for tp, offsets in left.items() if offsets}
+        if not left:
+            return {}
         consumer.assign(list(left))
         for tp, offsets in left.items():
             consumer.seek(tp, offsets[0])
@@ -105,17 +107,10 @@ class BodyReader:
             consumer.seek(tp, left[tp][0])
 
     async def _exists(self, tp: TopicPartition) -> bool:
-        assert self._consumer is not None
-        try:
-            known = self._consumer.partitions_for_topic(tp.topic) or await self._ask_partitions(tp.topic)
-        except UnknownTopicOrPartitionError:
-            return False
-        return tp.partition in known
-
-    async def _ask_partitions(self, topic: str) -> set[int]:
-        assert self._consumer is not None
-        await self._consumer.topics()  # fetches the metadata of all topics
-        return self._consumer.partitions_for_topic(topic) or set()
+        """Kafka's clients wait for a partition that is not there to appear; here it never was."""
+        if not self._partitions.get(tp.topic):
+            self._partitions |= await partitions_of(self._client, [tp.topic])
+        return bool(tp.partition < self._partitions.get(tp.topic, 0))
 
     async def _bounds(
         self, tps: Sequence[TopicPartition]

@@ -141,6 +141,9 @@ class Lane:
         if self._task.done():
             event.ack()  # commits nothing; see _run
             return
+        batch = event.value
+        if batch.records:  # the first one begins where the lane's predecessor committed
+            self.horizon.positions.setdefault(batch.tp, batch.records[0].offset)
         for waiting in self._parts(event):
             self._waiting.append(waiting)
             if not waiting.alone:  # one that may be a culprit is prepared when its turn comes, while it is noted
@@ -191,9 +194,8 @@ class Lane:
                 self._mark.leave()
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # a panic of native code is no Exception
+        except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception; any error is told
             await self._crash(error)
-            raise
         finally:
             # Acknowledging commits nothing; it only tells Faust not to wait for these batches. Who owns the partition
             # next reads them again.

@@ -13,7 +13,7 @@ from router.kafka.client import Client
 from router.kafka.stage import Stage
 from router.kafka.stage_app import StageApp, new_stage_app
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 async def read_committed(client: Client, topic: str) -> list[ConsumerRecord]:
@@ -43,7 +43,7 @@ async def until(holds: Callable[[], object], patience_s: float = PATIENCE_S) -> 
 async def until_committed(client: Client, topic: str, count: int) -> list[ConsumerRecord]:
     """The committed records of a topic, once they are at least ``count``."""
     async with asyncio.timeout(PATIENCE_S):
-        while len(found := await read_committed(client, topic)) < count:
+        while len(found := await read_committed(client, topic)) < count:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.1)
     return found
 
