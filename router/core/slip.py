@@ -101,8 +101,3 @@ def from_list(values: Any) -> Slip:
     if found["key"] is not None:
         found["key"] = found["key"].encode("latin-1")
     return Slip(**found)
-
-
-def load(text: bytes) -> Any:
-    """JSON that a stage of ours has written."""
-    return orjson.loads(text)

@@ -28,6 +28,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from router.contract.topics import Names
 from router.history.ledger import Ledger, ListPrice, Outcome, Pair, Stored
+from router.kafka.admin import partitions_of
+from router.kafka.client import Client
 
 __all__ = ["Ledger", "ListPrice", "Report", "audit", "judge", "read_topics"]
 
@@ -97,7 +99,7 @@ def judge(ledger: Ledger, *, now_ms: int, window_ms: int) -> Report:
     kinds = {
         "lost or doubled results": _missing_or_doubled(ledger, now_ms, window_ms),
         "results": _wrong_results(ledger, costs, reasons),
-        "outcomes": _repeated("outcome", ((outcome.pair, outcome.slip) for outcome in outcomes), shown=1),
+        "outcomes": _repeated("outcome", ((outcome.pair, outcome.slip) for outcome in outcomes), first_only=True),
         "usage": _wrong_usage(ledger, unique),
         "what nobody asked for": _unasked(ledger, unique, reasons),
         "decisions": _repeated("decision", ((*pair[:2], place) for pair, _, place, _ in ledger.decisions)),
@@ -123,12 +125,11 @@ def _bounded(problems: Iterable[str]) -> list[str]:
     return found[:MOST_TOLD] + more
 
 
-def _repeated(what: str, keys: Iterable[Any], shown: int | None = None) -> Iterator[str]:
-    """``shown``: how much of a key to tell; a slip is long."""
+def _repeated(what: str, keys: Iterable[Any], *, first_only: bool = False) -> Iterator[str]:
+    """``first_only``: tell of a key only its first part; a slip is long."""
     for key, times in Counter(keys).items():
         if times > 1:
-            told = key if shown is None else key[:shown]
-            yield f"{what} {told} is there {times} times"
+            yield f"{what} {key[0] if first_only else key} is there {times} times"
 
 
 def _missing_or_doubled(ledger: Ledger, now_ms: int, window_ms: int) -> Iterator[str]:
@@ -303,28 +304,20 @@ def _figures(ledger: Ledger, expected: Mapping[str, Counter[str]], now_ms: int) 
     }
 
 
-async def read_topics(ledger: Ledger, **client: Any) -> None:
-    """Fill a ledger with all that is committed now. ``client``: arguments of any aiokafka client.
-
-    Topics that do not exist are passed over; what comes later is not read.
-    """
+async def read_topics(ledger: Ledger, client: Client) -> None:
+    """Fill a ledger with all that is committed now. Topics that do not exist are passed over; later records are not read."""
     takers = ledger.topics()
+    counts = await partitions_of(client, takers)
     consumer = AIOKafkaConsumer(
         group_id=None,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        **client,
+        **client.aiokafka(),
     )
     await consumer.start()
     try:
-        known = await consumer.topics()
-        parts = [
-            TopicPartition(topic, partition)
-            for topic in takers
-            if topic in known
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
+        parts = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
         consumer.assign(parts)
         ends = await consumer.end_offsets(parts)
         begins = await consumer.beginning_offsets(parts)
