@@ -6,16 +6,30 @@ The docstring below a key is its entry in ``docs/config.md``. What needs more th
 
 from __future__ import annotations
 
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from router.config.kinds import (
+    Brokers,
+    EnvName,
+    Label,
+    Name,
+    Percent,
+    Port,
+    Positive,
+    Seconds,
+    Share,
+    Url,
+    Usd,
+    UsdPerMtok,
+    Whole,
+    no_bool,
+)
 from router.config.prices import ModelPrice, nano_usd, nano_usd_per_token
-from router.contract.ids import NAME
 
 #: Where ``pointsman sim`` listens unless told otherwise; models of provider ``sim`` without ``base_url`` go there.
 SIM_BASE_URL = "http://127.0.0.1:8089/v1"
@@ -24,54 +38,6 @@ OPENAI_KEY_ENV = "OPENAI_API_KEY"
 
 #: Strata of a pool are class x band; more would starve each of evidence.
 MAX_STRATA = 64
-
-
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic collects ValueError
-    return value
-
-
-def _url(value: str) -> str:
-    scheme, _, rest = value.partition("://")
-    host = rest.split("/", 1)[0]
-    if scheme not in {"http", "https"} or not host or any(ch.isspace() for ch in value):
-        raise ValueError("must be an http:// or https:// address")
-    if "@" in host:
-        raise ValueError("must not hold a user name or password; name a variable in api_key_env")
-    return value.rstrip("/")
-
-
-def _brokers(value: str) -> str:
-    for address in value.split(","):
-        host, _, port = address.strip().rpartition(":")
-        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65_536:
-            raise ValueError(f'"{address.strip()[:60]}" is no HOST:PORT, like 127.0.0.1:9092')
-    return value
-
-
-def _usd_per_mtok(value: Decimal) -> Decimal:
-    nano_usd_per_token(value)
-    return value
-
-
-def _usd(value: Decimal) -> Decimal:
-    nano_usd(value)
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_no_bool)]
-Positive = Annotated[Whole, Field(ge=1, le=2**53)]
-Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
-Share = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1, allow_inf_nan=False)]
-Percent = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=100, allow_inf_nan=False)]
-Port = Annotated[Whole, Field(ge=0, le=65_535)]
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Url = Annotated[str, AfterValidator(_url)]
-UsdPerMtok = Annotated[Decimal, BeforeValidator(_no_bool), AfterValidator(_usd_per_mtok)]
-Usd = Annotated[Decimal, BeforeValidator(_no_bool), AfterValidator(_usd)]
 
 
 class Section(BaseModel):
@@ -83,7 +49,7 @@ class Section(BaseModel):
 class KafkaConfig(Section):
     """The cluster, and what this installation calls its topics."""
 
-    broker: Annotated[str, AfterValidator(_brokers)] | None = None
+    broker: Brokers | None = None
     """``HOST:PORT``, several with commas. Without one ``up`` starts an embedded broker."""
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "llm"
     """First part of every topic, group and transaction name."""
@@ -306,7 +272,7 @@ class TenantConfig(Section):
     """Limit, prompt tokens."""
     pools: tuple[Name, ...] = ()
     """Pools it may use; all if empty."""
-    weight: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+    weight: Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
     """Its share when tenants wait for each other."""
 
     @property

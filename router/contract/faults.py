@@ -1,4 +1,7 @@
-"""What is wrong with a record, in a few words for a person: the path of the field and what it must be."""
+"""What is wrong with a record, in a few words for a person: the path of the field and what it must be.
+
+Messages go to decisions and logs, which never hold text of a prompt or an answer: of text in a ``body`` only the kind is said.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-#: Of a value, a message shows no more than this many characters: it goes to logs, and values hold prompts.
+#: Of a value, a message shows no more than this many characters.
 MAX_SHOWN = 80
 
 _TYPES = {
@@ -35,7 +38,8 @@ def _what(error: ErrorDetails) -> str:
     kind, context, value = error["type"], error.get("ctx", {}), error["input"]
     if kind == "missing":
         return "is missing"
-    return f"{_must(kind, context) or error['msg']}, not {shown(value)}"
+    say = kind_of if error["loc"][:1] == ("body",) else shown
+    return f"{_must(kind, context) or error['msg']}, not {say(value)}"
 
 
 #: Kind of error -> what must be, with the error's own context filled in.
@@ -65,6 +69,11 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         return shorten(json.dumps(value[:MAX_SHOWN], ensure_ascii=True))
     return shorten(json.dumps(value, default=str))
+
+
+def kind_of(value: object) -> str:
+    """A value as JSON unless it is text: that may be a prompt."""
+    return "text" if isinstance(value, str) else shown(value)
 
 
 def shorten(text: str) -> str:

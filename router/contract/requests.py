@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import orjson
 
 from router.contract.errors import BadRecord, RejectCode
-from router.contract.faults import shown
+from router.contract.faults import kind_of, shown
 from router.contract.ids import DEFAULT_POOL, DEFAULT_TENANT, request_id
 from router.contract.records import Request
 from router.contract.topics import MAX_REQUEST_BYTES
@@ -93,7 +93,7 @@ def body_problem(url: str, body: dict[str, Any]) -> str | None:
         return f"url: must be one of {', '.join(ENDPOINTS)}, not {shown(url)}"
     model = body.get("model", "")
     if type(model) is not str or len(model) > MAX_MODEL_CHARACTERS:
-        return f"body.model: must be text of at most {MAX_MODEL_CHARACTERS} characters, not {shown(model)}"
+        return f"body.model: must be text of at most {MAX_MODEL_CHARACTERS} characters, not {kind_of(model)}"
     return check(body) or _numbers_problem(body)
 
 
@@ -101,10 +101,10 @@ def _numbers_problem(body: dict[str, Any]) -> str | None:
     for name in LIMITS:
         limit = body.get(name)
         if limit is not None and (type(limit) is not int or limit < 1):
-            return f"body.{name}: must be an integer of at least 1, not {shown(limit)}"
+            return f"body.{name}: must be an integer of at least 1, not {kind_of(limit)}"
     answers = body.get("n")
     if answers is not None and (type(answers) is not int or not 1 <= answers <= MAX_ANSWERS):
-        return f"body.n: must be an integer from 1 to {MAX_ANSWERS}, not {shown(answers)}"
+        return f"body.n: must be an integer from 1 to {MAX_ANSWERS}, not {kind_of(answers)}"
     stream = body.get("stream")
     if stream is not None and stream is not False:
         return "body.stream: must be false: a result is one record"
@@ -117,9 +117,9 @@ def _messages_problem(body: dict[str, Any]) -> str | None:
         return f"body.messages: {_absent_or_empty(body, 'messages', 'list')}"
     for place, message in enumerate(messages):
         if type(message) is not dict:
-            return f"body.messages.{place}: must be an object, not {shown(message)}"
+            return f"body.messages.{place}: must be an object, not {kind_of(message)}"
         if type(role := message.get("role")) is not str:
-            return f"body.messages.{place}.role: must be text, not {shown(role)}"
+            return f"body.messages.{place}.role: must be text, not {kind_of(role)}"
     return None
 
 
@@ -136,7 +136,7 @@ def _needs(field: str) -> Callable[[dict[str, Any]], str | None]:
 def _absent_or_empty(body: dict[str, Any], field: str, kind: str) -> str:
     if field not in body:
         return "is missing"
-    return f"must be a {kind} that is not empty, not {shown(body[field]) if body[field] else 'an empty one'}"
+    return f"must be a {kind} that is not empty, not {kind_of(body[field]) if body[field] else 'an empty one'}"
 
 
 #: Calls that can be routed, and what each body needs.

@@ -8,7 +8,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from router.contract.errors import BadRecord
-from router.contract.faults import message_of, shown
+from router.contract.faults import kind_of, message_of
 
 #: orjson writes 254 levels; records wrap bodies and metadata in some of their own.
 MAX_DEPTH = 200
@@ -30,7 +30,7 @@ def parse(value: bytes | None) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise BadRecord(f"no valid JSON: {error}") from None
     if type(found) is not dict:
-        raise BadRecord(f"must be a JSON object, not {shown(found)}")
+        raise BadRecord(f"must be a JSON object, not {kind_of(found)}")
     if too_deep(value, found):
         raise BadRecord(f"is nested deeper than {MAX_DEPTH} levels")
     return found

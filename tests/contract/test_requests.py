@@ -93,12 +93,12 @@ def test_each_kind_of_call_is_read(url, body):
         (chat(model=5), "body.model: must be text of at most 256 characters, not 5"),
         (chat(model=None), "body.model: must be text"),
         (chat(messages=[]), "body.messages: must be a list that is not empty, not an empty one"),
-        (chat(messages="hi"), 'body.messages: must be a list that is not empty, not "hi"'),
+        (chat(messages="hi"), "body.messages: must be a list that is not empty, not text"),
         (chat(messages=[1]), "body.messages.0: must be an object, not 1"),
         (chat(messages=[*MESSAGES, {"content": "x"}]), "body.messages.1.role: must be text, not null"),
         (chat(max_tokens=0), "body.max_tokens: must be an integer of at least 1, not 0"),
         (chat(max_tokens=True), "body.max_tokens: must be an integer of at least 1, not true"),
-        (chat(max_completion_tokens="9"), 'body.max_completion_tokens: must be an integer of at least 1, not "9"'),
+        (chat(max_completion_tokens="9"), "body.max_completion_tokens: must be an integer of at least 1, not text"),
         (chat(n=0), "body.n: must be an integer from 1 to 128, not 0"),
         (chat(stream=True), "body.stream: must be false: a result is one record"),
         (chat(stream=[]), "body.stream: must be false"),
@@ -121,6 +121,23 @@ def test_readable_but_invalid_carries_what_its_result_needs(request_, message):
     assert message in str(error)
     assert (error.custom_id, error.tenant, error.metadata) == ("r-1", "acme", {"any": "thing"})
     assert error.request_id == request_id("acme", "r-1")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        CHAT | {"body": "my prompt"},
+        chat(messages="my prompt"),
+        chat(messages=["my prompt"]),
+        chat(messages=[{"role": ["my prompt"]}]),
+        chat(max_tokens="my prompt"),
+        chat(model="my prompt" * 99),
+        chat(n="my prompt"),
+        "my prompt",
+    ],
+)
+def test_no_text_of_a_body_is_in_a_message(request_):
+    assert "prompt" not in str(refusal(request_))
 
 
 @pytest.mark.parametrize("tenant", [None, 5, ["acme"], "x" * 129, "\ud800"])
