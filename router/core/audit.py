@@ -8,6 +8,7 @@ of which one byte was changed disagrees either with its check or with its replay
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -18,12 +19,15 @@ from router.contract.times import from_rfc3339, to_rfc3339
 from router.core.facts import Assignment, Choice, Refusal, RequestFacts
 from router.core.records import First
 
+#: All decisions of a turn have the time of the turn.
+_rfc3339 = lru_cache(maxsize=16)(to_rfc3339)
+
 
 def decision_record(
     facts: RequestFacts, choice: Choice, *, snapshot_version: str, lane: Lane, origin: Origin
 ) -> dict[str, Any]:
     """A decision as JSON values, ready to be encoded."""
-    at = to_rfc3339(facts.at_ms)
+    at = _rfc3339(facts.at_ms)
     where = {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
     features = {
         "target": facts.target,
@@ -92,7 +96,7 @@ def refusal_record(
     return {
         "request_id": request_id,
         "attempt": 0,
-        "at": to_rfc3339(at_ms),
+        "at": _rfc3339(at_ms),
         "tenant": tenant,
         "session": None,
         "lane": lane,

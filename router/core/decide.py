@@ -206,8 +206,7 @@ def _candidates(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: s
 
 
 def _candidate(facts: RequestFacts, snapshot: Snapshot, model: ModelFacts, pin: str | None) -> Candidate:
-    answer_tokens = (facts.completion_tokens or USUAL_COMPLETION_TOKENS) * facts.answers
-    answer_tokens = min(answer_tokens, model.max_output_tokens * facts.answers)
+    answer_tokens = min(facts.completion_tokens or USUAL_COMPLETION_TOKENS, model.max_output_tokens) * facts.answers
     cost = expected_cost_nano_usd(model.price, facts.prompt_tokens, answer_tokens)
     return Candidate(model.name, _excluded(facts, snapshot, model, pin, cost), facts.p_ok.get(model.name), cost)
 

@@ -139,12 +139,13 @@ def _chunks(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _sampled(text: str) -> TokenCount:
-    """Tokens a byte in evenly spread chunks, times the bytes of the whole."""
+    """Tokens a byte in evenly spread chunks of about 1 KiB, times the bytes of the whole."""
     encode = o200k_base().encode_ordinary
-    step = (len(text) - CHUNK_CHARS) / (SAMPLES - 1)
-    chunks = [text[int(i * step) : int(i * step) + CHUNK_CHARS] for i in range(SAMPLES)]
-    tokens = sum(len(encode(chunk)) for chunk in chunks)
     whole_bytes = _bytes(text)
+    size = max(1, CHUNK_CHARS * len(text) // whole_bytes)
+    step = (len(text) - size) / (SAMPLES - 1)
+    chunks = [text[int(i * step) : int(i * step) + size] for i in range(SAMPLES)]
+    tokens = sum(len(encode(chunk)) for chunk in chunks)
     return TokenCount(min(round(tokens * whole_bytes / sum(map(_bytes, chunks))), whole_bytes), estimated=True)
 
 

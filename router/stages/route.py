@@ -141,18 +141,21 @@ class Route:
         found = decide(facts, snapshot)
         slip = slip_of(asked, found, origin=origin, at_ms=at_ms, deadline_at_ms=deadline_at_ms, lane=self._lane)
         signed = sign(slip, self._keyring)
-        work = None if isinstance(found, Refusal) else self._work_record(asked, found, slip, signed, unit)
+        home = unit.by_key(self._decisions, slip.request_id.encode())
+        work = None if isinstance(found, Refusal) else self._work_record(asked, found, slip, signed, home)
         if len(signed) > MAX_SLIP_CHARACTERS or (work is not None and len(work) > MAX_WORK_BYTES):
             self._turn_down(record, Unusable(bad_request(parsed, "is too large, written out"), asked.key, order), unit)
         elif isinstance(found, Refusal):
             self._emit_refusal(found, slip, signed, record, unit)
         else:
             assert work is not None
-            unit.emit(self._work[found.model], slip.request_id.encode(), work, headers=passed_on(record.headers))
+            travels = passed_on(record.headers)
+            unit.emit(self._work[found.model], slip.request_id.encode(), work, headers=travels)
             decision = decision_record(
                 facts, found, snapshot_version=snapshot.version, lane=self._lane, origin=slip.origin
             )
-            home = self._emit_decision(decision, slip, signed, record, unit)
+            headers = [("slip", signed.encode()), *travels]
+            unit.emit(self._decisions, slip.request_id.encode(), encode(decision), partition=home, headers=headers)
             if self._admission is not None:
                 self._admission.note(home, unit.now_ms)
             if key is not None:
@@ -180,7 +183,7 @@ class Route:
             )
         unit.index.keep(unit, key, assignment, ttl_ms=self._ttl_ms[choice.pool], changed=changed)
 
-    def _work_record(self, asked: Asked, choice: Choice, slip: Slip, signed: str, unit: UnitLike) -> bytes:
+    def _work_record(self, asked: Asked, choice: Choice, slip: Slip, signed: str, home: int) -> bytes:
         request = asked.parsed.request
         return encode(
             {
@@ -192,7 +195,7 @@ class Route:
                 "body": request.body,
                 "deadline_at_ms": slip.deadline_at_ms,
                 "reason": choice.reason,
-                "outcome_partition": unit.by_key(self._decisions, slip.request_id.encode()),
+                "outcome_partition": home,
                 "slip": signed,
             }
         )
@@ -245,15 +248,9 @@ class Route:
             lane=self._lane,
             origin=slip.origin,
         )
-        self._emit_decision(decision, slip, signed, record, unit)
-
-    def _emit_decision(self, decision: dict[str, Any], slip: Slip, signed: str, record: Any, unit: UnitLike) -> int:
-        """Returns the partition of the request's id."""
         key = slip.request_id.encode()
-        home = unit.by_key(self._decisions, key)
         headers = [("slip", signed.encode()), *passed_on(record.headers)]
-        unit.emit(self._decisions, key, encode(decision), partition=home, headers=headers)
-        return home
+        unit.emit(self._decisions, key, encode(decision), partition=unit.by_key(self._decisions, key), headers=headers)
 
     def _bury(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
         unit.emit(self._dead, record.key, dead_letter(record, error, stage=self._name, at_ms=unit.now_ms))
