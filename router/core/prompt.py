@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from router.core.tokens import TokenCount, count, count_all
+from router.core.tokens import EXACT_BYTES, TokenCount, count, count_all
 
 #: Capabilities that a request can need; models declare theirs by these names.
 TOOLS, IMAGES, JSON_SCHEMA, LOGPROBS = "tools", "images", "json_schema", "logprobs"
@@ -22,7 +22,7 @@ ANSWER_FRAME_TOKENS = 3
 #: An image counts as one of 512 x 512 in four tiles, whatever it is.
 IMAGE_TOKENS = 765
 
-#: More texts than this are counted as one: each call of the tokeniser has a price.
+#: More texts than this, or more text than is counted whole, are counted as one: each call of the tokeniser has a price.
 _APART = 32
 
 _IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
@@ -43,7 +43,8 @@ class Prompt:
 
     def tokens(self, *, exact: bool = False) -> TokenCount:
         """Prompt tokens of the whole; estimated where images, very long or very many texts are in it."""
-        if len(self.texts) <= _APART:
+        apart = len(self.texts) <= _APART and (exact or sum(map(len, self.texts)) <= EXACT_BYTES)
+        if apart or len(self.texts) == 1:
             found = count_all(self.texts, exact=exact)
         else:
             joined = count("\n".join(self.texts), exact=exact)
