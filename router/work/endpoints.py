@@ -112,13 +112,13 @@ class Endpoints:
     """
 
     def __init__(self, places: Sequence[Place], clock_s: Callable[[], float], dice: Random) -> None:
-        self._clock_s = clock_s
+        self.clock_s = clock_s
         self._dice = dice
         self.all = tuple(Endpoint(place, clock_s()) for place in places)
 
     def pick(self) -> Endpoint | None:
         """The endpoint for a call that starts now; ``None`` when none is free."""
-        now_s = self._clock_s()
+        now_s = self.clock_s()
         free = [endpoint for endpoint in self.all if endpoint.free_at_s() <= now_s]
         fit = [endpoint for endpoint in free if endpoint.resting_until_s <= now_s] or free
         if len(fit) > 2:
@@ -129,11 +129,11 @@ class Endpoints:
 
     def free_in_s(self) -> float:
         """Seconds until some endpoint is free; 0 when one is."""
-        return max(0.0, min(endpoint.free_at_s() for endpoint in self.all) - self._clock_s())
+        return max(0.0, min(endpoint.free_at_s() for endpoint in self.all) - self.clock_s())
 
     def state(self) -> dict[str, dict[str, Any]]:
         """By name: ``outstanding``, ``cooling_s`` left, ``failures`` in a row."""
-        now_s = self._clock_s()
+        now_s = self.clock_s()
         return {
             endpoint.place.name: {
                 "outstanding": endpoint.outstanding,

@@ -14,7 +14,6 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
@@ -26,7 +25,8 @@ from router.contract.errors import ConfigError
 from router.contract.records import Work
 from router.contract.topics import MAX_ANSWER_BYTES
 from router.work.answers import URLS, read_answer
-from router.work.endpoints import Endpoint, Endpoints, Place
+from router.work.balanced import attempt
+from router.work.endpoints import Endpoints, Place
 from router.work.inflate import ACCEPTED, Inflater, TooLarge
 from router.work.provider import Answer, ErrorCode, failed
 
@@ -97,7 +97,6 @@ class OpenAIHttp:
         dice: Random | None = None,
     ) -> None:
         self._session = session
-        self._clock_s = clock_s
         self._now_ms = now_ms
         self._endpoints = Endpoints(places, clock_s, dice or Random())  # noqa: S311 - balances load, guards nothing
         self._urls = {p.name: {url: full_url(p.base_url, url) for url in URLS} for p in places}
@@ -118,37 +117,24 @@ class OpenAIHttp:
             body = orjson.dumps(outgoing(work))
         except TypeError:  # nested deeper than can be written
             return failed("error", ErrorCode.INVALID_REQUEST, "the request body cannot be written as JSON")
-        endpoint = self._endpoints.pick()
-        if endpoint is None:
-            wait_ms = int(self.free_in_s() * 1000) + 1
-            return failed("rate_limited", ErrorCode.RATE_LIMITED, "every endpoint is cooling", retry_after_ms=wait_ms)
         headers = {
             **headers,
             "Content-Type": "application/json",
             "Idempotency-Key": f"{work.request_id}-{work.attempt}",
         }
-        return await self._at(endpoint, work.url, headers, body, budget_s)
-
-    async def _at(self, endpoint: Endpoint, url: str, headers: dict[str, str], body: bytes, budget_s: float) -> Answer:
-        place, begun_s = endpoint.place, self._clock_s()
-        guess_tokens = len(body) // 4
-        endpoint.begin(guess_tokens, begun_s)
-        try:
-            answer = await self._post(place, url, headers | self._auth[place.name], body, budget_s)
-        finally:
-            endpoint.end()
-        ended_s = self._clock_s()
-        if answer.usage is not None:
-            spent_tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens
-            endpoint.spend(spent_tokens - guess_tokens, ended_s)
-        _learn(endpoint, answer, ended_s)
-        return replace(answer, endpoint=place.name, latency_ms=max(0, round((ended_s - begun_s) * 1000)))
+        return await attempt(
+            self._endpoints, len(body) // 4, lambda place: self._post(place, work.url, headers, body, budget_s)
+        )
 
     async def _post(self, place: Place, url: str, headers: dict[str, str], body: bytes, budget_s: float) -> Answer:
         timeout = aiohttp.ClientTimeout(total=budget_s, sock_connect=CONNECT_S)
         try:
             async with self._session.post(
-                self._urls[place.name][url], data=body, headers=headers, timeout=timeout, allow_redirects=False
+                self._urls[place.name][url],
+                data=body,
+                headers=headers | self._auth[place.name],
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 inflater = Inflater(response.headers.get("Content-Encoding", ""), MAX_ANSWER_BYTES)
                 async for chunk in response.content.iter_any():
@@ -172,14 +158,3 @@ def outgoing(work: Work) -> dict[str, Any]:
     body.pop("stream", None)
     body.pop("stream_options", None)
     return body
-
-
-def _learn(endpoint: Endpoint, answer: Answer, now_s: float) -> None:
-    """What an answer says of its endpoint; a request that is at fault says nothing."""
-    code = answer.error.code if answer.error else None
-    if answer.status == "rate_limited":
-        endpoint.cool(answer.error.retry_after_ms if answer.error else None, now_s)
-    elif code in {ErrorCode.CONNECTION_ERROR, ErrorCode.UNAUTHORIZED} or (code or "").startswith("http_5"):
-        endpoint.failed(now_s)
-    elif answer.status in {"ok", "refused"}:
-        endpoint.succeeded()
