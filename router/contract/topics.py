@@ -79,7 +79,8 @@ TOPICS = (
     Topic("counts", "dimensions", None, "account", "account"),
     Topic("health.counts", "model", None, "watch", "watch"),
     Topic("load", "stage/partition", None, "settle, feedback", "route, web", cleanup="compact"),
-    Topic("snapshots", "snapshot version", None, "route", "replay", cleanup="compact"),
+    # Each version is a key of its own, so compaction would keep all for ever; route writes a lasting one anew each day.
+    Topic("snapshots", "snapshot version", None, "route", "replay", retention_ms=14 * DAY_MS),
 )
 
 

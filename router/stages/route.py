@@ -20,7 +20,7 @@ from router.contract.codec import encode
 from router.contract.errors import Code, PointsmanError, RejectCode
 from router.contract.records import DEFAULT_DEADLINE_MS, Lane, Origin
 from router.contract.requests import BadRequest, decode_request
-from router.contract.topics import MIB
+from router.contract.topics import DAY_MS, MIB
 from router.core.audit import decision_record, refusal_record
 from router.core.decide import decide
 from router.core.facts import Assignment, Choice, Refusal, RequestFacts
@@ -256,9 +256,10 @@ class Route:
         unit.emit(self._dead, record.key, dead_letter(record, error, stage=self._name, at_ms=unit.now_ms))
 
     def _keep_snapshot(self, snapshot: Snapshot, unit: UnitLike) -> None:
-        """Write a version to the log before the lane's first decision by it."""
-        if unit.index.snapshot_version != snapshot.version:
-            unit.index.snapshot_version = snapshot.version
+        """Write a version to the log before the lane's first decision by it, and again each day that it lasts."""
+        lane: route_sessions.Lane = unit.index
+        if lane.snapshot_version != snapshot.version or unit.now_ms - lane.snapshot_ms >= DAY_MS:
+            lane.snapshot_version, lane.snapshot_ms = snapshot.version, unit.now_ms
             key = snapshot.version.encode()
             unit.emit(self._snapshots, key, snapshot.canonical(), partition=unit.by_key(self._snapshots, key))
 

@@ -32,13 +32,17 @@ class Items(Protocol):
 
 
 class Lane:
-    """``unit.index`` of route: made anew whenever a partition is taken over. ``snapshot_version``: last one written."""
+    """``unit.index`` of route: made anew whenever a partition is taken over.
+
+    ``snapshot_version``, ``snapshot_ms``: the last one written to the log, and when.
+    """
 
     def __init__(self, rows: Items) -> None:
         self._expires: dict[bytes, int] = {key: orjson.loads(value)[0] for key, value in rows.items()}
         self._due = Due(self._expires.get, self._expires)
         self.recent = RecentIds()
         self.snapshot_version = ""
+        self.snapshot_ms = 0
 
     def assignment(self, unit: UnitLike, key: bytes) -> Assignment | None:
         """What the session was given, if it is not too long ago."""

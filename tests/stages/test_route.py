@@ -348,6 +348,15 @@ def test_the_snapshot_is_in_the_log_under_the_version_that_decisions_name(world)
         assert Snapshot.from_canonical(value).version == version
 
 
+def test_a_snapshot_that_lasts_is_written_anew_each_day_for_retention_takes_old_ones(world):
+    for day in range(3):
+        world.ask(f"r-{day}")
+        world.run()
+        world.log.advance(86_400_000)
+    assert len({one.key for one in world.log.records(NAMES.of("snapshots"))}) == 1
+    assert len(world.log.records(NAMES.of("snapshots"))) == 3
+
+
 def test_learned_weights_are_followed(world):
     world.learned("general/easy", small=1.0, large=0.0)
     world.ask()
