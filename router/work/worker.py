@@ -20,6 +20,7 @@ from router.kafka.client import Client
 from router.work.bans import Bans, follow_bans
 from router.work.caller import STAGE, Caller
 from router.work.endpoints import Place
+from router.work.litellm_sdk import LiteLlm
 from router.work.openai_http import OpenAIHttp, key_from, new_session
 from router.work.provider import Provider
 
@@ -146,8 +147,6 @@ def check_served(config: Config, model: str) -> None:
 def new_provider(installation: Installation, model: str, session: aiohttp.ClientSession) -> Provider:
     """The provider of a model as configured. ``sim`` is an OpenAI-compatible server like any other."""
     settings = installation.config.models[model]
-    if settings.provider == "litellm":
-        raise ConfigError(f"models.{model}.provider: litellm is not there yet; most servers speak `openai`")
     places = [
         Place(
             name=endpoint.name,
@@ -158,4 +157,6 @@ def new_provider(installation: Installation, model: str, session: aiohttp.Client
         )
         for endpoint in settings.endpoints
     ]
+    if settings.provider == "litellm":
+        return LiteLlm(places, now_ms=installation.clock)
     return OpenAIHttp(places, session, now_ms=installation.clock)
