@@ -5,10 +5,9 @@ One order a scope and action (the record's key): a new one replaces the old, ``r
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from router.contract.codec import decode_control, encode, to_rfc3339
@@ -16,8 +15,7 @@ from router.contract.errors import BadRecord, ConfigError, Unavailable
 from router.contract.ids import partition_of
 from router.contract.records import Action, Control
 from router.kafka.client import Client
-
-READ_S = 10.0
+from router.kafka.scan import scan
 
 
 def order(
@@ -79,26 +77,10 @@ async def send(client: Client, topic: str, orders: list[Control]) -> None:
 async def standing(client: Client, topic: str) -> list[Control]:
     """The orders in force, or expired and not yet released, by scope and action."""
     found: dict[bytes | None, Control] = {}
-    consumer = AIOKafkaConsumer(
-        topic, isolation_level="read_committed", auto_offset_reset="earliest", **client.aiokafka()
-    )
-    try:
-        await consumer.start()
-        tps = consumer.assignment()
-        if not tps:
-            raise Unavailable(f"there is no topic {topic}: `pointsman topics create` makes it")
-        ends = await consumer.end_offsets(tps)
-        async with asyncio.timeout(READ_S):
-            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
-                for records in (await consumer.getmany(timeout_ms=100)).values():
-                    for record in records:
-                        found.pop(record.key, None)
-                        if record.value is not None:
-                            _note(found, record.key, record.value)
-    except (KafkaError, TimeoutError) as error:
-        raise Unavailable(f"cannot read {topic} at {client.bootstrap}: {error!r}") from None
-    finally:
-        await consumer.stop()
+    async for record in scan(client, [topic]):
+        found.pop(record.key, None)
+        if record.value is not None:
+            _note(found, record.key, record.value)
     return [found[key] for key in sorted(found, key=lambda key: key or b"")]
 
 

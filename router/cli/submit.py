@@ -56,7 +56,7 @@ def submit(
         target = _target(file, out, Path(folder))
         scanned = scan(source, tenant)
         client = client_of(config)
-        with _display(scanned.count) as show:
+        with display(scanned.count) as show:
             job = open_job(
                 client,
                 requests=names.of("requests.batch" if lane == "batch" else "requests"),
@@ -109,7 +109,7 @@ def _conclude(progress: Progress, target: Path | None) -> None:
 
 
 @contextmanager
-def _display(total: int) -> Iterator[Callable[[Progress], None]]:
+def display(total: int) -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal, a line every few seconds elsewhere; both on standard error."""
     began = time.monotonic()
     if not sys.stderr.isatty():
