@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from router.cli.status_units import age, count, dollars, percent
+from router.cli.status_units import age, count, dollars, percent, printable
 
 Json = dict[str, Any]
 
@@ -56,6 +56,7 @@ class Page:
             yield lambda document: screen.update(self._page(document), refresh=True)
 
     def _page(self, document: Json) -> RenderableType:
+        document = printable(document)
         wide = self._console.width >= WIDE
         parts = [
             _head(document),

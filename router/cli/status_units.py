@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def age(seconds: float | None) -> str:
     """An age in its largest fitting unit.
@@ -45,3 +47,18 @@ def percent(share: float) -> str:
     ('99.6 %', '50.0 %')
     """
     return f"{share * 100:.1f} %"
+
+
+def printable(value: Any) -> Any:
+    """The same JSON value with every character that could steer a terminal, or turn its text around, made visible.
+
+    >>> printable({"why": "a\\x1b[2Jb"})
+    {'why': 'a?[2Jb'}
+    """
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(one if one.isprintable() else "?" for one in value)
+    if isinstance(value, list):
+        return [printable(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    return value

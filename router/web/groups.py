@@ -17,11 +17,13 @@ from aiokafka.structs import OffsetAndMetadata
 from router.kafka.client import Client
 from router.web.lag import Track
 from router.web.lanes import NOBODY, OURS, stage_and_lane
-from router.web.tail import PATIENCE_S, Tail
+from router.web.tail import PATIENCE_S, Tail, stop_consumer
 from router.web.view import Place
 
+Marks = Mapping[str, Mapping[TopicPartition, OffsetAndMetadata]]
+
 #: Groups come seldom.
-LIST_EVERY = 5
+LIST_EVERY = 3
 #: Looked into for markers: a turn leaves one a partition; a longer rest is work.
 MAX_MARKERS = 64
 PEEK_S = 0.5
@@ -44,41 +46,41 @@ class Groups:
         self._turns = itertools.count()
 
     async def close(self) -> None:
-        for client in (self._peeker, self._admin):
-            if client is not None:
-                await (client.stop() if isinstance(client, AIOKafkaConsumer) else client.close())
+        if self._peeker is not None:
+            await stop_consumer(self._peeker)
+        if self._admin is not None:
+            await self._admin.close()
         self._admin = self._peeker = None
         self._coordinators.clear()
 
-    async def look(self, tail: Tail, tracks: dict[Place, Track], now_ms: int) -> None:
-        """Bring ``tracks`` up to date. Offsets first, ends afterwards: no group is ever ahead."""
+    async def committed(self, tail: Tail) -> Marks:
+        """What each group has committed. Ask for the ends afterwards: then no group is ever ahead."""
         async with asyncio.timeout(PATIENCE_S * 2):
-            tps = tail.of(self._sources)
             if next(self._turns) % LIST_EVERY == 0:
                 await self._list()
-                self._begins = await tail.begins(tps)
-            marks = await self._committed()
-            ends = await tail.ends(tps)
-        places = self._places(marks, tps)
+                self._begins = await tail.begins(tail.of(self._sources))
+            return dict(zip(self._names, await asyncio.gather(*map(self._of_group, self._names)), strict=True))
+
+    async def note(
+        self, tracks: dict[Place, Track], marks: Marks, ends: Mapping[TopicPartition, int], now_ms: int
+    ) -> None:
+        """Bring ``tracks`` up to date with what was committed and ``ends``, both as of ``now_ms``."""
+        places = self._places(marks, [tp for tp in ends if tp.topic in self._sources])
         for place in [place for place in tracks if place not in places]:
             del tracks[place]
         for place, mark in places.items():
             tp = TopicPartition(place[1], place[2])
             track = tracks.setdefault(place, Track(now_ms))
             committed = mark.offset if mark is not None and mark.offset >= 0 else None
-            track.look(now_ms, committed, self._begins.get(tp, 0), ends.get(tp, 0), mark.metadata if mark else "")
+            track.look(now_ms, committed, self._begins.get(tp, 0), ends[tp], mark.metadata if mark else "")
         await self._check_rests(tracks)
 
     async def _list(self) -> None:
         if self._admin is None:
-            admin = AIOKafkaAdminClient(**self._client.aiokafka())
-            await admin.start()
-            self._admin = admin
+            self._admin = AIOKafkaAdminClient(**self._client.aiokafka())
+            await self._admin.start()
         listed = await self._admin.list_consumer_groups()
         self._names = sorted(name for name, *_ in listed if name.startswith(f"{self._prefix}-"))
-
-    async def _committed(self) -> dict[str, dict[TopicPartition, OffsetAndMetadata]]:
-        return dict(zip(self._names, await asyncio.gather(*map(self._of_group, self._names)), strict=True))
 
     async def _of_group(self, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
         if self._admin is None:
@@ -89,9 +91,7 @@ class Groups:
         found = await self._admin.list_consumer_group_offsets(group, self._coordinators[group])
         return found
 
-    def _places(
-        self, marks: Mapping[str, Mapping[TopicPartition, OffsetAndMetadata]], tps: list[TopicPartition]
-    ) -> dict[Place, OffsetAndMetadata | None]:
+    def _places(self, marks: Marks, tps: list[TopicPartition]) -> dict[Place, OffsetAndMetadata | None]:
         """Every partition of every topic that a group of ours reads, and of those that nobody reads."""
         found: dict[Place, OffsetAndMetadata | None] = {}
         read = set()
@@ -122,11 +122,10 @@ class Groups:
 
     async def _peek(self, tracks: Mapping[Place, Track], rests: Mapping[Place, tuple[int, int]]) -> None:
         if self._peeker is None:
-            peeker = AIOKafkaConsumer(
+            self._peeker = AIOKafkaConsumer(
                 **self._client.aiokafka(), isolation_level="read_committed", auto_offset_reset="earliest"
             )
-            await peeker.start()
-            self._peeker = peeker
+            await self._peeker.start()
         # Two groups may stand at different offsets of one partition: one after the other.
         for batch in _apart(rests):
             empty = await _only_markers(self._peeker, batch)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -93,8 +94,9 @@ class Observer:
         )
 
     def liveness(self) -> dict[str, Any]:
-        """Never behind: a broker that is away makes figures old, not this process sick."""
-        return {"lag": 0, "progress": self._turns, "ready": bool(self.view.confirmed_ms), "turns": self._turns}
+        """Never behind: a broker that is away makes figures old, not this process sick. A loop that has ended does."""
+        ended = any(task.done() for task in self._tasks)
+        return {"lag": int(ended), "progress": self._turns, "ready": bool(self.view.confirmed_ms), "turns": self._turns}
 
     async def _watch(self) -> None:
         told = False
@@ -118,20 +120,23 @@ class Observer:
             if not await tail.open(self._clock()):
                 return
             while True:
+                began_s = time.monotonic()
                 await self._turn(view, tail, groups)
                 self.view = view
                 self._turns += 1
-                await asyncio.sleep(EVERY_S)
+                await asyncio.sleep(max(EVERY_S / 2, began_s + EVERY_S - time.monotonic()))
         finally:
             await groups.close()
             await tail.close()
 
     async def _turn(self, view: View, tail: Tail, groups: Groups) -> None:
+        """One question for all ends a turn: on a consumer's connection it waits behind the fetch that is under way."""
         asked_ms = self._clock()
-        await tail.read_to(await tail.ends(tail.of([*self._whole, *self._recent])), partial(self._apply, view))
+        marks = await groups.committed(tail)
+        ends = await tail.ends()
+        await tail.read_to(ends, partial(self._apply, view))
         view.confirmed_ms["topics"] = asked_ms
-        asked_ms = self._clock()
-        await groups.look(tail, view.tracks, asked_ms)
+        await groups.note(view.tracks, marks, ends, asked_ms)
         view.confirmed_ms["groups"] = asked_ms
 
     def _apply(self, view: View, record: ConsumerRecord) -> None:

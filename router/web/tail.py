@@ -62,13 +62,15 @@ class Tail:
             )
             await self._consumer.start()
             self._read = self.of(self._whole | self._recent)
-            self._consumer.assign(self._read)
+            # A consumer learns where partitions lie only of topics that it is assigned: the others too, but never fetched.
+            self._consumer.assign([*self._read, *self.of(self._others - self._whole - self._recent)])
+            self._consumer.pause(*self.of(self._others - self._whole - self._recent))
             await self._seek_recent(self._consumer, now_ms)
         return True
 
     async def close(self) -> None:
         if self._consumer is not None:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             self._consumer = None
 
     def of(self, topics: Iterable[str]) -> list[TopicPartition]:
@@ -77,10 +79,10 @@ class Tail:
             TopicPartition(topic, number) for topic in sorted(topics) for number in range(self.partitions.get(topic, 0))
         ]
 
-    async def ends(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Last stable offsets: what a ``read_committed`` reader can reach."""
+    async def ends(self) -> dict[TopicPartition, int]:
+        """Last stable offsets of all topics named: what a ``read_committed`` reader can reach."""
         async with asyncio.timeout(PATIENCE_S):
-            found: dict[TopicPartition, int] = await self._open().end_offsets(tps) if tps else {}
+            found: dict[TopicPartition, int] = await self._open().end_offsets(self.of(self.partitions))
             return found
 
     async def begins(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -116,3 +118,17 @@ class Tail:
         ends = await consumer.end_offsets(tps)
         for tp in tps:  # no record is that young: what comes next is the first
             consumer.seek(tp, starts[tp].offset if starts.get(tp) else ends[tp])
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """``consumer.stop()`` that holds also while the broker is away.
+
+    With a fetch in its pause before the next try, aiokafka 0.14 cancels that, awaits it, and lets its ``CancelledError``
+    out (``Fetcher.close``): the caller would take it for its own end, and the connection would stay.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait([stopping])
+    if stopping.cancelled():
+        await consumer._client.close()  # noqa: SLF001 - what stop() did not get to
+    else:
+        stopping.result()

@@ -163,4 +163,4 @@ def _notes(view: View, now_ms: int) -> Iterator[Finding]:
     if dead := sum(sum(minute.values()) for minute in view.dead.values()):
         yield Finding("note", f"dead letters in the last hour: {dead}")
     if view.unreadable:
-        yield Finding("note", f"{view.unreadable} records of our own topics could not be read")
+        yield Finding("note", f"records of our own topics that could not be read: {view.unreadable}")
