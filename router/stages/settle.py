@@ -103,22 +103,26 @@ class Settle:
             self._emit_load(unit, load)
 
     def culprit(self, record: Any, unit: UnitLike) -> None:
-        """Give up a record that ended the process again and again: a dead letter, and the end of its request."""
+        """Give up a record that ended the process again and again: a dead letter, and the end of its request.
+
+        An outcome's request that is not open will be opened by its decision and end by its deadline.
+        """
         error = PointsmanError("the record ended the process again and again", code=RejectCode.INTERNAL_ERROR)
         self._reject(record, error, unit)
         book: Book = unit.index
         try:
             id16 = bytes.fromhex((record.key or b"").decode("ascii"))
-        except ValueError:
+            row = book.open.get(id16)
+            if row is None and record.topic == self._decisions and not book.kept(unit, id16)[0].settled:
+                row = Row(slip=self._slip(_slip_text(record), unit))
+        except (ValueError, PointsmanError):
             return
-        row = book.open.get(id16)
         if row is not None:
             self._take(unit, id16, give_up(row))
 
     def _decision(self, record: Any, unit: UnitLike) -> None:
         """A decision is its slip; only a refusal says more."""
-        headers = dict(record.headers)
-        slip = self._slip(headers.get("slip", b"").decode("latin-1"), unit)
+        slip = self._slip(_slip_text(record), unit)
         refusal = _refusal(record.value) if slip.attempt == 0 else None
         book: Book = unit.index
         id16 = bytes.fromhex(slip.request_id)
@@ -232,6 +236,14 @@ class Settle:
 def build(context: Context) -> list[Stage]:
     """The stage ``settle``: decisions and outcomes in, results, usage and orders out."""
     return [Settle(context).stage()]
+
+
+def _slip_text(record: Any) -> str:
+    """The slip in a decision's header; empty, which is no slip, without one."""
+    for name, value in record.headers:
+        if name == "slip" and value is not None:
+            return bytes(value).decode("latin-1")
+    return ""
 
 
 def _refusal(value: bytes) -> ErrorInfo:

@@ -392,6 +392,17 @@ def test_record_that_ends_the_process_again_and_again_ends_its_request(world):
     assert [result.error.code for result in world.results] == ["internal_error"]
 
 
+def test_decision_that_cannot_be_handled_ends_its_request_all_the_same(world):
+    slip = world.slip()
+    record = world.log.produce(
+        "llm.decisions", slip.request_id.encode(), b"{}", headers=[("slip", sign(slip, RING).encode())]
+    )
+    world.log.give_up("llm-settle", record)
+    assert [result.error.code for result in world.results] == ["internal_error"]
+    world.answer(slip)
+    assert len(world.results) == 1
+
+
 def test_load_tells_what_is_open_and_is_silent_when_nothing_is(world):
     slip = world.slip()
     world.decide(slip)

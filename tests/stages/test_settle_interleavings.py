@@ -23,7 +23,7 @@ from router.kafka.transport import Batch
 from router.kafka.unit import Unit
 from router.stages.context import Context
 from router.stages.settle import DIRECT_ATTEMPTS, build
-from router.stages.settle_rows import OPEN
+from router.stages.settle_rows import KIND, OPEN
 
 CONFIG = loads(
     """
@@ -143,6 +143,7 @@ class Interleavings(RuleBasedStateMachine):
             "status": status,
             "slip": sign(slip, RING),
             "body": {"served": slip.model, "attempt": slip.attempt} if status == "ok" else None,
+            "endpoint": "e",
             "usage": {"prompt_tokens": 7, "completion_tokens": 3},
             "error": None if status == "ok" else {"code": code, "message": "", "retry_after_ms": 40},
         }
@@ -200,6 +201,12 @@ class Interleavings(RuleBasedStateMachine):
         self.settle_ticks()
         assert not self.index.open
         assert all(life.results == 1 for life in self.lives.values() if life.winner is not None)
+        self.now_ms += 10_000_000
+        for _ in range(50):
+            self.settle_ticks()
+        left = {key: value for key, value in dict(self.changelog).items() if value is not None}
+        assert {key[:1] for key in left} <= {KIND}, "an expired id leaves nothing in the changelog"
+        assert self.rows.kept == 0
 
     # The model
 
@@ -210,6 +217,7 @@ class Interleavings(RuleBasedStateMachine):
         assert set(outputs) <= {"results", "usage", "redispatch", "redispatch.batch"}
         if not is_outcome:
             assert "usage" not in outputs
+            assert "results" not in outputs or slip.origin == life.winner
             return
         pair = slip.attempt, slip.model
         assert len(outputs.get("usage", [])) == (pair not in life.priced), "each unique outcome is priced once"
@@ -222,6 +230,9 @@ class Interleavings(RuleBasedStateMachine):
             (result,) = outputs["results"]
             assert result["response"]["body"] == outcome["body"], "an ok outcome in time is the result"
             assert result["router"]["model"] == slip.model
+        else:
+            assert all(result["response"] is None for result in outputs.get("results", []))
+        assert "results" not in outputs or counts, "neither a late outcome nor one of another origin settles"
         if life.winner == slip.origin and in_time:
             life.ended.add(slip.attempt)
 
@@ -245,15 +256,14 @@ class Interleavings(RuleBasedStateMachine):
         assert life.results == 1, "one result"
         assert dict(headers)["id"] == result["id"].encode()
         attempts = result["router"]["attempts"]
-        known = [attempt["cost_nano_usd"] for attempt in attempts if attempt["endpoint"] is None]
-        unknown = any(attempt["model"] == "odd" and attempt["cost_nano_usd"] is None for attempt in attempts)
         assert (result["response"] is None) == (result["error"] is not None)
-        assert len({attempt["attempt"] for attempt in attempts}) == len(attempts)
-        if result["router"]["cost_unknown"]:
-            assert unknown
-            assert result["router"]["cost_nano_usd"] is None
-        else:
-            assert result["router"]["cost_nano_usd"] == sum(cost or 0 for cost in known)
+        dispatched = {(slip.attempt, slip.model) for slip in self.work if slip.origin == life.winner}
+        made = [(attempt["attempt"], attempt["model"]) for attempt in attempts]
+        assert set(made) <= dispatched, "attempts of the winning origin alone"
+        assert len({attempt for attempt, _ in made}) == len(made)
+        costs = [attempt["cost_nano_usd"] for attempt in attempts if attempt["endpoint"] is not None]
+        total = None if None in costs else sum(costs)
+        assert (result["router"]["cost_nano_usd"], result["router"]["cost_unknown"]) == (total, total is None)
         slip = next(slip for log in self.logs.values() for _, slip in log if slip.request_id == result["id"])
         assert result["custom_id"] == slip.custom_id
         deadline_ms = max(
@@ -270,7 +280,7 @@ class Interleavings(RuleBasedStateMachine):
         assert slip.origin == life.winner
         model = order["prefer"] or min({"small", "mid", "odd"} - set(order["exclude"]))
         assert order["prefer"] is not None or slip.pool is not None, "a direct request never falls back"
-        if order["attempt"] % 3:
+        if self.offset % 4:
             self.dispatch(replace(slip, attempt=order["attempt"], model=model, reason=order["reason"]))
         else:
             self.decide(
