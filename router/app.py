@@ -19,6 +19,7 @@ from typing import Any
 
 from faust.types import TP
 
+from router import stages as rooms
 from router.config import Config, sasl_password, signing_secret
 from router.contract.errors import ConfigError
 from router.contract.topics import Names
@@ -27,12 +28,12 @@ from router.kafka import admin
 from router.kafka.client import Client, Security
 from router.kafka.run import run_apps
 from router.kafka.stage_app import StageApp, new_stage_app
-from router import stages as rooms
 from router.stages.context import Context
 from router.supervisor import SLOT
 from router.web.process import ProcessServer
 from router.web.stage import WebStage
 from router.web.watchdog import Watchdog
+from router.work.worker import ModelWorker, new_workers
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,9 @@ def keyring_of(config: Config) -> Keyring:
 
 def run_process(config: Config, stages: Sequence[str], models: Sequence[str], name: str) -> int:
     """Run stages and workers until a signal; returns 0, and ends the process with 1 when something in it failed."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s  %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s  %(message)s", stream=sys.stderr
+    )
     _quiet_libraries()
     code = asyncio.run(_run(config, stages, models, name))
     if code:  # threads of a failed app may outlive it
@@ -267,8 +270,6 @@ async def _workers(
     if not models:
         yield
         return
-    from router.work.worker import new_workers
-
     async with new_workers(context, models) as workers:
         running = [asyncio.create_task(_work(worker, end)) for worker in workers]
         for worker in workers:
@@ -281,7 +282,7 @@ async def _workers(
             await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _work(worker: Any, end: asyncio.Future[int]) -> None:
+async def _work(worker: ModelWorker, end: asyncio.Future[int]) -> None:
     try:
         await worker.run()
     except Exception:

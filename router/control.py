@@ -49,7 +49,9 @@ def order(
         raise ConfigError(f"{action} {scope}: {error}") from None
 
 
-def release(standing: list[Control], scope: str, action: str | None, *, by: str, reason: str, now_ms: int) -> list[Control]:
+def release(
+    standing: list[Control], scope: str, action: str | None, *, by: str, reason: str, now_ms: int
+) -> list[Control]:
     """The orders of a scope, taken back; of one action if it is given."""
     at = to_rfc3339(now_ms)
     return [

@@ -131,8 +131,8 @@ class Machine:
             if process.pid == child.pid:
                 address = f"http://{process.host}:{process.port}/readyz"
                 try:
-                    with urllib.request.urlopen(address, timeout=1) as answer:  # noqa: S310 - loopback
-                        return bool(answer.status == 200)  # noqa: PLR2004
+                    with urllib.request.urlopen(address, timeout=1) as answer:
+                        return bool(answer.status == 200)
                 except OSError:
                     return False
         return False

@@ -39,6 +39,10 @@ COMMANDS = {
 }
 
 
+#: Exit code after Ctrl-C, as shells have it.
+INTERRUPTED = 130
+
+
 class Commands(click.Group):
     """Finds commands by name and imports only the one that is called."""
 
@@ -71,27 +75,29 @@ def run(arguments: list[str] | None = None) -> int:
     """Run one command; returns 0 done, 1 the work failed, 2 wrong usage or configuration."""
     try:
         code = cli.main(args=arguments, prog_name="pointsman", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "")
-        return 2
-    except click.ClickException as error:
-        return _fail(_usage(error), 2)
+    except (click.ClickException, PointsmanError) as error:
+        return _failed(error)
     except click.exceptions.Exit as leaving:
-        return int(leaving.exit_code)
-    except ConfigError as error:
-        return _fail(str(error), 2)
-    except PointsmanError as error:
-        return _fail(str(error), 1)
+        code = leaving.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = 1
     except Exception as error:  # noqa: BLE001 - the last place before the user
         if os.environ.get("POINTSMAN_DEBUG"):
             traceback.print_exc()
-        return _fail(f"{type(error).__name__}: {error} (POINTSMAN_DEBUG=1 shows where)", 1)
+        _tell(f"{type(error).__name__}: {error} (POINTSMAN_DEBUG=1 shows where)")
+        code = 1
     return code if isinstance(code, int) else 0
+
+
+def _failed(error: click.ClickException | PointsmanError) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.ctx.get_help() if error.ctx else "")
+    else:
+        _tell(_usage(error) if isinstance(error, click.ClickException) else str(error))
+    return 2 if isinstance(error, (click.ClickException, ConfigError)) else 1
 
 
 def _usage(error: click.ClickException) -> str:
@@ -100,9 +106,6 @@ def _usage(error: click.ClickException) -> str:
     return f"{message} (see {command} --help)"
 
 
-def _fail(message: str, code: int) -> int:
+def _tell(message: str) -> None:
     for line in message.splitlines() or ["failed"]:
         click.echo(f"pointsman: {line}", err=True)
-    return code
-
-

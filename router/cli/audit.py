@@ -1,4 +1,4 @@
-"""``audit``: do the topics agree with each other, to the nano-dollar?"""
+"""``audit``: whether the topics agree with each other, to the nano-dollar."""
 
 from __future__ import annotations
 

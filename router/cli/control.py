@@ -82,7 +82,9 @@ def release(config: Config, scope: str, action: str | None, *, by: str, reason: 
     released = control.release(orders, scope, action, by=by, reason=reason, now_ms=_now_ms())
     if not released:
         there = ", ".join(f"{one.scope} {one.action}" for one in orders) or "none at all"
-        raise ConfigError(f"release {scope} {action or ''}: there is no such order; standing: {there}".replace(" :", ":"))
+        raise ConfigError(
+            f"release {scope} {action or ''}: there is no such order; standing: {there}".replace(" :", ":")
+        )
     if not dry_run:
         asyncio.run(control.send(client, topic, released))
     for one in released:

@@ -11,7 +11,7 @@ from router.cli.submit import display
 from router.contract.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -34,7 +34,9 @@ def demo() -> None:
     from router.demo import demo as play
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    console.print("[bold]pointsman demo[/]: a real Kafka, all stages, two simulated models behind HTTP, 2,000 requests\n")
+    console.print(
+        "[bold]pointsman demo[/]: a real Kafka, all stages, two simulated models behind HTTP, 2,000 requests\n"
+    )
     with display(1000) as show:
         story = play(_say, show)
     tell(console, story)
@@ -139,13 +141,13 @@ def _next(console: Console) -> None:
         console.print(f"  {command:26} {what}")
 
 
-def _table(console: Console, titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(console: Console, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
     for number, title in enumerate(titles):
-        table.add_column(title, justify="left" if number == 0 or title in ("model",) else "right", no_wrap=True)
+        table.add_column(title, justify="left" if number == 0 or title == "model" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -174,5 +176,3 @@ def _latency(group: Group) -> tuple[float, float]:
     from router.demo import percentiles_ms
 
     return percentiles_ms(group.latencies_ms)
-
-

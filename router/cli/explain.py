@@ -58,5 +58,3 @@ def replay(config: Config, *, as_json: bool) -> int:
             for difference in one.differences:
                 click.echo(f"    {difference}")
     return 1 if found.different else 0
-
-

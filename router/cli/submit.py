@@ -103,7 +103,8 @@ def _conclude(progress: Progress, target: Path | None) -> None:
     codes = ", ".join(f"{code} {count}" for code, count in progress.failed.most_common())
     where = f" in {target}" if target else ""
     click.echo(
-        f"{progress.total} results{where}: {progress.total - failed} ok, {failed} failed" + (f" ({codes})" * bool(codes)),
+        f"{progress.total} results{where}: {progress.total - failed} ok, {failed} failed"
+        + (f" ({codes})" * bool(codes)),
         err=True,
     )
 
