@@ -156,7 +156,7 @@ class Route:
             )
             headers = [("slip", signed.encode()), *travels]
             unit.emit(self._decisions, slip.request_id.encode(), encode(decision), partition=home, headers=headers)
-            if self._admission is not None:
+            if self._admission is not None and order is None:
                 self._admission.note(home, unit.now_ms)
             if key is not None:
                 self._keep_session(key, facts, found, unit)

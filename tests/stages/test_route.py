@@ -10,6 +10,7 @@ from router.core.records import First, Load, Order
 from router.core.slip import Keyring, verify
 from router.core.snapshot import Snapshot
 from router.kafka.client import Client
+from router.stages import route_sessions
 from router.stages.context import Context
 from router.stages.route import build
 from router.stages.route_intake import MAX_KEY_BYTES
@@ -516,6 +517,24 @@ def test_sessions_of_other_tenants_and_pools_are_other_sessions(world):
     world.ask("r-2", router={"session": "s-1"}, body={"model": "small"})
     world.run()
     assert world.decisions()[-1].cohort == "direct"
+
+
+def test_of_too_many_sessions_the_one_that_expires_soonest_is_forgotten(world, monkeypatch):
+    monkeypatch.setattr(route_sessions, "MAX_SESSIONS", 2)
+    for number in range(4):
+        world.ask(f"r-{number}", router={"session": f"s-{number}"})
+        world.run()
+        world.log.advance(1_000)
+    rows = [dict(world.log.rows(world.route, partition).items()) for partition in range(4)]
+    assert sum(map(len, rows)) == 2
+    world.learned("general/easy", small=1.0, large=0.0)
+    world.log.advance(1_000)
+    chosen = []
+    for number in (3, 0):
+        world.ask(f"again-{number}", router={"session": f"s-{number}"})
+        world.run()
+        chosen.append(world.decisions()[-1].model)
+    assert chosen == ["large", "small"]
 
 
 # --- batch admission ---
