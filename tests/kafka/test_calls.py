@@ -33,7 +33,7 @@ class Provider:
     """Answers calls when it is told to; notes how many of each topic it has in hand."""
 
     def __init__(self, out, hold=False):
-        self.out, self.in_hand, self.most, self.made = out, Counter(), Counter(), Counter()
+        self.out, self.in_hand, self.most, self.made, self.order = out, Counter(), Counter(), Counter(), []
         self.go = asyncio.Event()
         if not hold:
             self.go.set()
@@ -42,6 +42,7 @@ class Provider:
         self.in_hand[record.topic] += 1
         self.most |= self.in_hand
         self.made[record.topic] += 1
+        self.order.append(record.topic)
         try:
             await self.go.wait()
             await asyncio.sleep(0.002)
@@ -84,13 +85,15 @@ async def test_batch_leaves_a_quarter_of_the_slots_to_interactive(client, prefix
 async def test_interactive_may_take_all_slots_and_comes_first(client, prefix, topics):
     work, batch, out = topics
     await fill(client, work, 100)
-    await fill(client, batch, 100)
     provider = Provider(out, hold=True)
     async with running(Worker(client, prefix, provider, interactive=[work], batch=[batch], concurrency=8)):
-        await until(lambda: sum(provider.in_hand.values()) == 8)
+        await until(lambda: provider.in_hand[work] == 8)
+        await fill(client, batch, 100)
         provider.go.set()
         await until_committed(client, out, 200)
-    assert provider.most[work] >= 7
+    assert (
+        provider.order[:60].count(work) > 50
+    )  # a slot that frees while no interactive record is here yet is not wasted
 
 
 async def test_a_single_slot_serves_batch_too(client, prefix, topics):

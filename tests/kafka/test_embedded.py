@@ -74,6 +74,7 @@ def test_it_dies_with_a_program_that_is_killed(tmp_path):
     program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
     pid = int(program.stdout.readline())
+    program.stdout.close()
     program.kill()
     program.wait()
     deadline = time.monotonic() + 10
