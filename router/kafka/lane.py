@@ -22,6 +22,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from aiokafka.errors import (
+    CorruptRecordException,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from faust.types import TP
 
 from router.kafka.horizon import Ends, Horizon
@@ -48,6 +55,9 @@ IDLE_AFTER_S = 1.0
 #: How soon a lane that was not ready asks again, and how long an advance without records may stay uncommitted.
 READY_S = 0.020
 ADVANCE_S = 1.0
+
+#: What Kafka says of a record that it will never take.
+OF_THE_RECORD = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidTimestampError, CorruptRecordException)
 
 #: Batches that may wait in a lane, and so the most that are prepared ahead.
 LANE_BATCHES = 8
@@ -85,12 +95,17 @@ class Waiting:
 
 @dataclass(slots=True)
 class Turn:
-    """What one transaction will hold. ``worth``: whether there is more in it than advances without records."""
+    """What one transaction will hold.
+
+    ``worth``: whether there is more in it than advances without records. ``handled``: first offset and the one after
+    the last, of each source that has records in it.
+    """
 
     unit: Unit
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     done: list[Delivery] = field(default_factory=list)
     worth: bool = False
+    handled: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
 
 class Lane:
@@ -219,6 +234,8 @@ class Lane:
                 self._tick(turn)
             elif (piece := self._take(turn)) is not None:
                 self._handle(piece, turn)
+                if piece.alone:
+                    return
             else:
                 return
             spent_s += time.perf_counter() - began_s
@@ -233,6 +250,8 @@ class Lane:
             self._worked_s = ended_s = time.perf_counter()
             self._record_s = (self._record_s + (ended_s - began_s) / len(piece.records)) / 2
             turn.worth = True
+            first, after = piece.records[0].offset, piece.records[-1].offset + 1
+            turn.handled[piece.tp] = (turn.handled.get(piece.tp, (first, after))[0], after)
         turn.offsets[piece.tp] = self.horizon.positions[piece.tp] = piece.next_offset
         self.progress_s = time.monotonic()
 
@@ -268,6 +287,8 @@ class Lane:
         head = self._waiting[0]
         if head.rest.records and not self._may_start(head):
             return None
+        if head.alone and (turn.worth or turn.unit):
+            return None  # a suspect has a turn of its own, so that its commit, too, succeeds or fails alone
         piece, rest = head.rest.split(max(1, int(PIECE_S / self._record_s)))
         if rest is None:
             self._waiting.popleft()
@@ -300,7 +321,11 @@ class Lane:
     async def _commit(self, turn: Turn) -> None:
         if time.perf_counter() >= self._next_tick_s - TICK_S * 2 / 3:
             self._tick(turn)  # soon due, and none can run while this commits
-        offset = await turn.unit.commit(turn.offsets)
+        try:
+            offset = await turn.unit.commit(turn.offsets)
+        except Exception as error:
+            self._accuse(turn, error)
+            raise
         if self._store is not None:
             self._store.apply(self._writer.partition, turn.unit.changes, offset)
         self.committed_s = time.monotonic()
@@ -309,6 +334,13 @@ class Lane:
                 self._mark.committed(topic, reached)
         for event in turn.done:
             event.ack()
+
+    def _accuse(self, turn: Turn, error: Exception) -> None:
+        """A commit that fails for what is in it (no bytes, too large), not for how Kafka stands, fails again."""
+        if self._mark is None or (isinstance(error, KafkaError) and not isinstance(error, OF_THE_RECORD)):
+            return
+        for (topic, _), (first, after) in list(turn.handled.items())[:1]:
+            self._mark.enter(topic, first, after)
 
     async def _sleep(self) -> None:
         """Until a batch arrives or is prepared, the next tick is due, or the lane is to close."""

@@ -106,7 +106,8 @@ class StageApp(BatchApp):
             try:
                 await consumer.start()
                 while True:
-                    asked_ms, asked_s = self.clock(), time.monotonic()
+                    # What is stamped with the very millisecond of the question may come after it.
+                    asked_ms, asked_s = self.clock() - 1, time.monotonic()
                     tps = [TopicPartition(*tp) for tp in sources_of(self.stage, list(self.lanes))]
                     if tps:
                         self._ends = Ends(asked_ms, await consumer.end_offsets(tps))

@@ -20,7 +20,8 @@ class UnitLike(Protocol):
     """What handlers and ticks may use; ``Unit`` on Kafka and in ``router.testing``, anything else in a unit test.
 
     ``now_ms``: the lane's clock; never runs backwards. ``read_to_ms``: every record that the lane's sources held then,
-    open transactions included, has been handled in this turn or an earlier one; 0 while that is not known.
+    open transactions included, has been handled in this turn or an earlier one; 0 while that is not known. Where the
+    broker stamps records (``append_time``) and its clock is ours, "held then" is "stamped ``read_to_ms`` or earlier".
     """
 
     index: Any

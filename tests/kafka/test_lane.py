@@ -30,6 +30,8 @@ class NotingWriter:
 
     async def commit(self, outputs, offsets):
         await asyncio.sleep(self._commit_s)
+        if any(not isinstance(value, bytes) for records in outputs.values() for _, value, _ in records):
+            raise TypeError("no bytes")
         self.commits.append(({where: [*records] for where, records in outputs.items()}, dict(offsets)))
         return {}
 
@@ -260,7 +262,7 @@ async def lives_of(parts, path, batch, *, most):
 
 
 @pytest.mark.parametrize("count", [1, 7, 400])
-@pytest.mark.parametrize("where", ["handle", "prepare"])
+@pytest.mark.parametrize("where", ["handle", "prepare", "commit"])
 async def test_a_record_that_kills_again_and_again_is_found_and_given_up(tmp_path, count, where):
     bad, given_up, handled = count // 2, [], set()
 
@@ -269,7 +271,7 @@ async def test_a_record_that_kills_again_and_again_is_found_and_given_up(tmp_pat
             raise Panic
         for record in batch.records:
             handled.add(record.offset)
-            unit.put(record.key, b"done")
+            unit.put(record.key, 7 if where == "commit" and record.offset == bad else b"done")
 
     def prepare(batch):
         if where == "prepare" and any(record.offset == bad for record in batch.records):
@@ -283,7 +285,7 @@ async def test_a_record_that_kills_again_and_again_is_found_and_given_up(tmp_pat
     parts = stage(handle, prepare=prepare, culprit=culprit, rows=DictRows)
     deaths, writer = await lives_of(parts, tmp_path / "marks", delivery(0, count).value, most=6)
     assert given_up == [bad]
-    assert handled == set(range(count)) - {bad}
+    assert handled - {bad} == set(range(count)) - {bad}
     assert deaths in {3, 4}
     assert max(offsets[SOURCE] for _, offsets in writer.commits) == count
     # Suspicion ends with the commit behind the range: the next death counts from one.
