@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import orjson
 import xxhash
 
-from router.app import client_of
+from router.cluster import client_of
 from router.batch import feedback as sending
 from router.batch.lines import scan
 from router.batch.submit import Progress, open_job

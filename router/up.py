@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from router.app import BROKER_FILE, client_of, create_topics
+from router.cluster import BROKER_FILE, client_of, create_topics
 from router.config import Config
 from router.contract.errors import ConfigError, Unavailable
 from router.kafka.embedded import EmbeddedKafka

@@ -48,6 +48,6 @@ def checked_address(broker: str) -> str:
 
 def client_of(config: Config) -> Client:
     """The Kafka that the configuration names, else the one that `pointsman up` runs in the data folder."""
-    from router.app import client_of as find
+    from router.cluster import client_of as find
 
     return find(config)

@@ -251,12 +251,12 @@ def _or_none(age_s: float | None) -> str:
     return "-" if age_s is None else age(age_s)
 
 
-def _partitions(partitions: Sequence[Json]) -> dict[int, str]:
-    """Of each partition number the latest commit on any of the stage's topics, with its mark."""
+def _by_number(partitions: Sequence[Json]) -> list[list[Json]]:
+    """What belongs to each partition number, on all of the stage's topics."""
     found: dict[int, list[Json]] = {}
     for one in partitions:
         found.setdefault(one["partition"], []).append(one)
-    return {number: _commit(held) for number, held in sorted(found.items())}
+    return [found[number] for number in sorted(found)]
 
 
 def _commit(held: Sequence[Json]) -> str:
@@ -270,12 +270,13 @@ def _commit(held: Sequence[Json]) -> str:
 
 
 def _slowest(partitions: Sequence[Json]) -> str:
-    behind = [one for one in partitions if one["lag"]]
-    return _commit([max(behind or partitions, key=lambda one: one["still_s"])])
+    """The partition that waits the longest; where none waits, the latest commit of all."""
+    behind = [held for held in _by_number(partitions) if any(one["lag"] for one in held)]
+    return _commit(max(behind, key=lambda held: min(one["still_s"] for one in held)) if behind else partitions)
 
 
 def _by_partition(partitions: Sequence[Json]) -> str:
-    each = list(_partitions(partitions).values())
+    each = [_commit(held) for held in _by_number(partitions)]
     if len(set(each)) == 1:
         return f"all {each[0]}"
     more = f", and {len(each) - MAX_PARTITIONS} more" if len(each) > MAX_PARTITIONS else ""

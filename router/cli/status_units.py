@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -29,15 +30,18 @@ def count(number: int) -> str:
 
 
 def dollars(nano_usd: int) -> str:
-    """Nano-dollars as dollars, with as many places as small amounts need.
+    """Nano-dollars as dollars: cents from one dollar on, three digits that count below.
 
-    >>> dollars(1_234_500_000_000), dollars(41_200_000), dollars(412_000), dollars(0)
-    ('$1,234.50', '$0.0412', '$0.000412', '$0')
+    >>> dollars(1_234_500_000_000), dollars(41_256_789), dollars(412_000), dollars(0), dollars(-5)
+    ('$1,234.50', '$0.0413', '$0.000412', '$0', '-$0.000000005')
     """
-    usd = nano_usd / 1e9
-    if abs(usd) >= 1:
-        return f"${usd:,.2f}".replace("$-", "-$")
-    return f"${usd:.9f}".replace("$-", "-$")[: 11 + (usd < 0)].rstrip("0").rstrip(".") if nano_usd else "$0"
+    usd = abs(nano_usd) / 1e9
+    if usd >= 1:
+        text = f"{usd:,.2f}"
+    else:
+        places = min(9, 2 - math.floor(math.log10(usd))) if usd else 0
+        text = f"{usd:.{places}f}"
+    return f"{'-' if nano_usd < 0 else ''}${text}"
 
 
 def percent(share: float) -> str:
@@ -50,9 +54,9 @@ def percent(share: float) -> str:
 
 
 def printable(value: Any) -> Any:
-    """The same JSON value with every character that could steer a terminal, or turn its text around, made visible.
+    r"""The same JSON value with every character that could steer a terminal, or turn its text around, made visible.
 
-    >>> printable({"why": "a\\x1b[2Jb"})
+    >>> printable({"why": "a\x1b[2Jb"})
     {'why': 'a?[2Jb'}
     """
     if isinstance(value, str):

@@ -23,7 +23,7 @@ def create(config: Config) -> None:
     """Create the topics that are missing; refuse when one has another number of partitions."""
     import asyncio
 
-    from router.app import create_topics
+    from router.cluster import create_topics
 
     made, there = asyncio.run(create_topics(client_of(config), config))
     click.echo(f"{made} topics created, {there} were there")

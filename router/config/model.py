@@ -148,7 +148,7 @@ class ModelConfig(Section):
     """Longest answer."""
     capabilities: frozenset[Literal["tools", "images", "json_schema", "logprobs"]] = frozenset()
     """A request that uses another goes to another model, also when it falls back."""
-    concurrency: Annotated[Whole, Field(ge=1, le=10_000)] = 32
+    concurrency: Annotated[Whole, Field(ge=1, le=400)] = 32
     """Calls in hand at once, per worker process."""
     timeout_s: Annotated[Seconds, Field(le=86_400)] = 60
     """Longest call; a nearer deadline cuts it."""
