@@ -58,7 +58,7 @@ class ModelHealth:
     """
 
     state: HealthState = "up"
-    reason: str = "no attempt yet"
+    reason: str = "no complaint"
     since_ms: int = 0
     until_ms: int | None = None
     cool_down_ms: int = FIRST_COOL_DOWN_MS

@@ -14,77 +14,35 @@ Two steps in one stage, through one table:
 A restart replays nothing twice (parts and offsets commit together) and forgets only marks that were never announced:
 then a late record may still count in a window that is open everywhere. Windows that cannot close yet, because a lane
 has a backlog, wait in the table: their number is bounded by the topics' retention.
-
-Table rows (all times ms since the epoch, 8 bytes big-endian):
-
-| key | value | |
-|---|---|---|
-| ``a`` | time | step 1: announced up to here |
-| ``d`` + window + dimensions | empty | step 1: dimensions seen in a window, for the bound on rows |
-| ``l`` + lane (4 bytes) | time | step 2: that lane has announced up to here |
-| ``r`` + window + dimensions | counts | step 2: an open row |
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from router.contract.codec import encode, to_rfc3339
 from router.contract.ids import DEFAULT_TENANT
-from router.core.counts import NONE, OTHER, Admission, Counts, Dimensions, metric_window
+from router.core.counts import NONE, OTHER, Counts, Dimensions, metric_window
 from router.core.window import Marks, closed_by_all
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
+from router.stages.account_books import ANNOUNCED, UPDATE_EVERY_MS, Books, Part, Row, row_key, seen_key
 from router.stages.context import Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 
 NAME = "account"
-UPDATE_EVERY_MS = 1_000
 #: Metric records a tick may write: some 5 ms of work.
 ROWS_A_TICK = 256
 
-_ANNOUNCED, _SEEN, _LANE, _ROW = b"a", b"d", b"l", b"r"
 _COUNTS, _CLOSED = "counts", "closed"
 
-Part = tuple[int, Dimensions]
 Place = Callable[[int, Dimensions], Counts]
-
-
-@dataclass(slots=True)
-class Row:
-    """An open row: its counts, when it was last published, and whether it waits to be again."""
-
-    counts: Counts
-    published_ms: int
-    waits: bool = False
-
-
-@dataclass(slots=True)
-class Books:
-    """What a lane derives from its table: step 1 has ``marks`` and ``admission``, step 2 the rest.
-
-    ``due``: heap of (time, window, dimensions) to be published. ``opened_ms``: first tick; rows that an earlier owner
-    may have published just now wait a second from there.
-    """
-
-    marks: Marks
-    admission: Admission
-    announced: dict[int, int] = field(default_factory=dict)
-    rows: dict[int, dict[Dimensions, Row]] = field(default_factory=dict)
-    due: list[tuple[int, int, Dimensions]] = field(default_factory=list)
-    opened_ms: int | None = None
-
-    @property
-    def heard_ms(self) -> int:
-        """The furthest that any lane announced."""
-        return max(self.announced.values(), default=0)
 
 
 class Account:
@@ -119,24 +77,8 @@ class Account:
         )
 
     def index(self, rows: Rows) -> Books:
-        """The books as the table's rows have them."""
-        seen: list[Part] = []
-        books = Books(Marks(self._size_ms, self._grace_ms), Admission(self._max_rows))
-        for key, value in rows.items():
-            kind = key[:1]
-            if kind == _ROW:
-                start_ms, dimensions = _part_of(key)
-                books.rows.setdefault(start_ms, {})[dimensions] = Row(Counts.from_json(orjson.loads(value)), 0, True)
-                books.due.append((0, start_ms, dimensions))
-            elif kind == _SEEN:
-                seen.append(_part_of(key))
-            elif kind == _LANE:
-                books.announced[int.from_bytes(key[1:])] = int.from_bytes(value)
-            else:
-                books.marks = Marks(self._size_ms, self._grace_ms, int.from_bytes(value))
-        books.admission = Admission(self._max_rows, seen)
-        heapq.heapify(books.due)
-        return books
+        marks = Marks(self._size_ms, self._grace_ms)
+        return Books.of(rows, marks, self._max_rows)
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:
         if batch.tp.topic == self._counts:
@@ -184,7 +126,7 @@ class Account:
     def _admit(self, unit: UnitLike, books: Books, start_ms: int, dimensions: Dimensions) -> Dimensions:
         dimensions, new = books.admission.admit(start_ms, dimensions)
         if new:
-            unit.put(_key(_SEEN, start_ms, dimensions), b"")
+            unit.put(seen_key(start_ms, dimensions), b"")
         return dimensions
 
     def _tenant(self, name: str) -> str:
@@ -246,10 +188,10 @@ class Account:
         value = orjson.dumps([_CLOSED, unit.partition, to_ms])
         for partition in range(self._lanes):
             unit.emit(self._counts, None, value, partition=partition)
-        unit.put(_ANNOUNCED, to_ms.to_bytes(8))
+        unit.put(ANNOUNCED, to_ms.to_bytes(8))
         marks.announce(to_ms)
         for start_ms, dimensions in books.admission.close(to_ms, self._size_ms):
-            unit.put(_key(_SEEN, start_ms, dimensions), None)
+            unit.put(seen_key(start_ms, dimensions), None)
 
     # Step 2: merge
 
@@ -261,19 +203,14 @@ class Account:
                 what, *values = orjson.loads(record.value or b"")
                 if what == _CLOSED:
                     lane, to_ms = values
-                    books.announced[lane] = to_ms
-                    unit.put(_LANE + lane.to_bytes(4), to_ms.to_bytes(8))
+                    books.hear(lane, to_ms, unit)
                 else:
-                    changed.add(_add(books, *values))
+                    changed.add(books.add(*values))
             except (ValueError, LookupError, TypeError) as error:
                 letter = dead_letter(record, unreadable(error), stage=NAME, at_ms=unit.now_ms)
                 unit.emit(self._dead, record.key, letter)
         for start_ms, dimensions in changed:
-            row = books.rows[start_ms][dimensions]
-            unit.put(_key(_ROW, start_ms, dimensions), orjson.dumps(row.counts.to_json()))
-            if not row.waits:
-                row.waits = True
-                heapq.heappush(books.due, (row.published_ms + UPDATE_EVERY_MS, start_ms, dimensions))
+            books.store(start_ms, dimensions, unit)
 
     def _close(self, unit: UnitLike, books: Books, most: int) -> int:
         """Publish and delete rows of windows that all lanes are done with; what is left of ``most``."""
@@ -283,7 +220,7 @@ class Account:
             while rows and most:
                 dimensions, row = rows.popitem()
                 self._publish(unit, start_ms, dimensions, row, final=True)
-                unit.put(_key(_ROW, start_ms, dimensions), None)
+                unit.put(row_key(start_ms, dimensions), None)
                 most -= 1
             if not rows:
                 del books.rows[start_ms]
@@ -308,25 +245,6 @@ class Account:
 
 def build(context: Context) -> list[Stage]:
     return [Account(context).stage()]
-
-
-def _add(books: Books, start_ms: int, dimensions: Iterable[str], counts: list[Any]) -> Part:
-    """Merge a part into its row."""
-    part = (start_ms, Dimensions(*dimensions))
-    rows = books.rows.setdefault(start_ms, {})
-    row = rows.get(part[1])
-    if row is None:
-        row = rows[part[1]] = Row(Counts(), 0)
-    row.counts.merge(Counts.from_json(counts))
-    return part
-
-
-def _key(kind: bytes, start_ms: int, dimensions: Dimensions) -> bytes:
-    return kind + start_ms.to_bytes(8) + orjson.dumps([*dimensions])
-
-
-def _part_of(key: bytes) -> Part:
-    return int.from_bytes(key[1:9]), Dimensions(*orjson.loads(key[9:]))
 
 
 def _header(headers: Iterable[tuple[str, bytes]], name: str, default: str) -> str:

@@ -31,10 +31,9 @@ a feedback: parked; ``o``: the newest offset of ``results``; ``x``: results doub
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
@@ -43,7 +42,7 @@ import xxhash
 from router.contract.codec import decode, encode, to_rfc3339
 from router.contract.errors import BadRecord, PointsmanError, RejectCode
 from router.contract.records import Feedback
-from router.core.records import CountedFeedback, Load, VerifiedFeedback
+from router.core.records import CountedFeedback, VerifiedFeedback
 from router.core.reward import reward_key, reward_of
 from router.core.token import FeedbackFacts, TokenError, open_token
 from router.kafka.bodies import BodyReader, Place
@@ -52,57 +51,17 @@ from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
-from router.stages.settle_rows import DROP, KEPT, SettleRows, kept_value, read_kept
+from router.stages.feedback_desk import OFFSETS, Desk
+from router.stages.settle_rows import SettleRows
 
 NAME = "feedback"
-#: How long feedback by id waits for its result to be read, by the lane's reading.
-WAIT_MS = 5_000
 #: Feedback waiting at once, per lane: some 20 MB at worst. Beyond, an unknown id is rejected at once.
 MAX_PARKED = 20_000
-LOAD_EVERY_MS = 1_000
 #: Rejections a tick may write.
 REJECTS_A_TICK = 100
 
-_PARKED, _NEWEST, _DOUBLED = b"w", b"o", b"x"
 _FETCH, _REJECT = "fetch", "reject"
-_OFFSETS = 2**32
 _ID = re.compile("[0-9a-f]{32}")
-
-
-@dataclass(slots=True)
-class Desk:
-    """What a lane derives from its table.
-
-    ``parked``: request id -> row keys; ``due``: heap of (when, row key, request id).
-    """
-
-    rows: SettleRows
-    newest: int = -1
-    doubled: int = 0
-    parked: dict[str, list[bytes]] = field(default_factory=dict)
-    due: list[tuple[int, bytes, str]] = field(default_factory=list)
-    told_ms: int = 0
-    told: tuple[int, int] = (0, 0)
-
-    def park(self, key: bytes, request_id: str, at_ms: int) -> None:
-        self.parked.setdefault(request_id, []).append(key)
-        heapq.heappush(self.due, (at_ms + WAIT_MS, key, request_id))
-
-    def kept(self, id16: bytes, unit: UnitLike) -> int | None:
-        """What was kept with an id, ``None`` if that has expired or never was."""
-        value = unit.get(KEPT + id16)
-        if value is None:
-            return None
-        payload, expires_s = read_kept(value)
-        return payload if expires_s * 1000 > unit.read_to_ms else None
-
-    def keep(self, id16: bytes, payload: int, expires_s: int, unit: UnitLike) -> None:
-        """Remember an id; a time that was forgotten already is no time."""
-        unit.put(KEPT + id16, kept_value(payload, max(expires_s, self.rows.floor_s + 1)))
-
-    def place(self, low: int) -> int:
-        """The offset with these low 32 bits, among the newest."""
-        return self.newest - (self.newest - low) % _OFFSETS
 
 
 class FeedbackStage:
@@ -129,23 +88,11 @@ class FeedbackStage:
             handle=self.handle,
             tick=self.tick,
             prefetch=self.prefetch,
-            index=self.index,
+            index=Desk.of,
             rows=lambda: SettleRows(self._max_ids),
             resources=(self._bodies,),
             culprit=give_up(NAME, self._dead),
         )
-
-    def index(self, rows: SettleRows) -> Desk:
-        desk = Desk(rows)
-        for key, value in rows.items():
-            if key[:1] == _PARKED:
-                verified = orjson.loads(value)
-                desk.park(key, verified["request_id"], verified["at_ms"])
-            elif key == _NEWEST:
-                desk.newest = int.from_bytes(value)
-            elif key == _DOUBLED:
-                desk.doubled = int.from_bytes(value)
-        return desk
 
     async def prefetch(self, batch: Batch) -> list[Any]:
         """For each record the one that its header ``fetch`` names."""
@@ -172,13 +119,12 @@ class FeedbackStage:
 
     def tick(self, now_ms: int, unit: UnitLike) -> None:
         desk: Desk = unit.index
-        self._give_up_waiting(desk, unit)
-        read_to_s = unit.read_to_ms // 1000
-        bucket = desk.rows.droppable(read_to_s)
-        if bucket is not None:
-            unit.put(DROP + bucket.to_bytes(4), None)
-        desk.rows.sweep(read_to_s)
-        self._tell_load(desk, now_ms, unit)
+        for verified in desk.overdue(unit, REJECTS_A_TICK):
+            self._refuse(verified, "no such request, or its id was forgotten", unit)
+        desk.forget(unit)
+        found = desk.load(unit.partition, now_ms, unit.read_to_ms)
+        if found is not None:
+            unit.emit(self._load, f"{NAME}/{unit.partition}".encode(), encode(found))
 
     # Step 1: verify
 
@@ -214,7 +160,6 @@ class FeedbackStage:
     def _settled(self, batch: Batch, unit: UnitLike) -> None:
         """Keep where the results lie; join the feedback that has waited for them."""
         desk: Desk = unit.index
-        before = desk.doubled
         for record in batch.records:
             request_id = (_header(record, "id") or b"").decode("latin-1")
             if not _ID.fullmatch(request_id):
@@ -225,13 +170,10 @@ class FeedbackStage:
             if desk.kept(id16, unit) is not None:
                 desk.doubled += 1
                 continue
-            desk.keep(id16, record.offset % _OFFSETS, record.timestamp // 1000 + self._kept_s, unit)
+            desk.keep(id16, record.offset % OFFSETS, record.timestamp // 1000 + self._kept_s, unit)
             if request_id in desk.parked:
                 self._unpark(request_id, record, unit)
-        if desk.newest >= 0:
-            unit.put(_NEWEST, desk.newest.to_bytes(8))
-        if desk.doubled != before:
-            unit.put(_DOUBLED, desk.doubled.to_bytes(8))
+        desk.note(unit)
 
     def _join(self, record: Any, body: Any, unit: UnitLike) -> None:
         """One verified feedback, with the record it had asked for."""
@@ -257,20 +199,15 @@ class FeedbackStage:
         if low is not None:
             place = (self._results, unit.partition, desk.place(low))
             self._emit_again(verified, unit, (_FETCH, orjson.dumps(place)))
-        elif len(desk.due) >= MAX_PARKED:
+        elif desk.waiting >= MAX_PARKED:
             self._refuse(verified, "too many wait for their results", unit)
         else:
-            key = _PARKED + verified.source_partition.to_bytes(4) + verified.source_offset.to_bytes(8)
-            unit.put(key, encode(verified))
-            desk.park(key, verified.request_id, verified.at_ms)
+            desk.park(verified, unit)
 
     def _unpark(self, request_id: str, result: Any, unit: UnitLike) -> None:
         desk: Desk = unit.index
-        for key in desk.parked.pop(request_id):
-            waiting = unit.get(key)
-            if waiting is not None:
-                unit.put(key, None)
-                self._join_result(VerifiedFeedback(**orjson.loads(waiting)), result, unit)
+        for verified in desk.take(request_id, unit):
+            self._join_result(verified, result, unit)
 
     def _join_result(self, verified: VerifiedFeedback, result: Any, unit: UnitLike) -> None:
         facts = self._facts(verified.request_id, result)
@@ -330,22 +267,6 @@ class FeedbackStage:
             key = reward_key(reward.pool, reward.stratum).encode()
             unit.emit(self._rewards, key, encode(reward), partition=unit.by_key(self._rewards, key))
 
-    def _give_up_waiting(self, desk: Desk, unit: UnitLike) -> None:
-        """Reject what has waited until everything of its time was read."""
-        for _ in range(REJECTS_A_TICK):
-            if not desk.due or desk.due[0][0] > unit.read_to_ms:
-                return
-            _, key, request_id = heapq.heappop(desk.due)
-            waiting = unit.get(key)
-            if waiting is not None:
-                unit.put(key, None)
-                self._refuse(
-                    VerifiedFeedback(**orjson.loads(waiting)), "no such request, or its id was forgotten", unit
-                )
-                desk.parked[request_id].remove(key)
-                if not desk.parked[request_id]:
-                    del desk.parked[request_id]
-
     def _refuse(self, verified: VerifiedFeedback, why: str, unit: UnitLike) -> None:
         """Ask for the feedback record itself, to put it into the dead letter."""
         place = (verified.source_topic, verified.source_partition, verified.source_offset)
@@ -356,22 +277,6 @@ class FeedbackStage:
 
     def _reject(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
         unit.emit(self._dead, record.key, dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
-
-    def _tell_load(self, desk: Desk, now_ms: int, unit: UnitLike) -> None:
-        """How many ids are kept and results doubled: when that changed, at most once a second."""
-        figures = (desk.rows.kept, desk.doubled)
-        if figures == desk.told or now_ms < desk.told_ms + LOAD_EVERY_MS:
-            return
-        desk.told, desk.told_ms = figures, now_ms
-        found = Load(
-            stage=NAME,
-            partition=unit.partition,
-            at_ms=now_ms,
-            read_to_ms=unit.read_to_ms,
-            ids=desk.rows.kept,
-            doubled=desk.doubled,
-        )
-        unit.emit(self._load, f"{NAME}/{unit.partition}".encode(), encode(found))
 
 
 @dataclass(frozen=True, slots=True)

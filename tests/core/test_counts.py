@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.counts import MAX_SUM, OTHER, SUMS, Admission, Counts, Dimensions, metric_window
@@ -47,6 +47,7 @@ def sum_of(counts: Counts, name: str) -> int:
     return counts.sums[SUMS.index(name)]
 
 
+@settings(deadline=None)
 @given(EVENTS, EVENTS, st.randoms(use_true_random=False))
 def test_merged_parts_equal_the_whole_in_any_order(a, b, rng):
     whole = a + b
@@ -56,6 +57,7 @@ def test_merged_parts_equal_the_whole_in_any_order(a, b, rng):
     assert merged == counts_of(whole)
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_counts_survive_json(events):
     counts = counts_of(events)
@@ -151,6 +153,7 @@ def test_dimensions_already_there_keep_their_row_when_the_room_is_used_up():
     assert admission.admit(0, DIMENSIONS._replace(tenant="t3")) == (DIMENSIONS._replace(tenant="t3"), False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.integers(0, 400)), max_size=2_000))
 def test_rows_a_window_stay_within_the_bound(seen):
     admission = Admission(200)

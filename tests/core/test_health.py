@@ -213,6 +213,7 @@ def evidence_of(found) -> Evidence:
     return evidence
 
 
+@settings(deadline=None)
 @given(st.lists(ATTEMPT, max_size=20), st.lists(ATTEMPT, max_size=20))
 def test_evidence_of_a_second_merges_to_what_counting_together_gives(a, b):
     merged = evidence_of(a)
@@ -234,7 +235,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(STEPS)
 def test_whatever_happened_a_model_that_answers_again_is_up_within_three_minutes(steps):
     model, now = ModelHealth(), T0
@@ -255,7 +256,7 @@ def test_whatever_happened_a_model_that_answers_again_is_up_within_three_minutes
     assert model.state == "up" or model.reason.startswith("p95")
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_model_that_always_fails_is_tried_less_and_less(seed):
     rng, model, now, probes = random.Random(seed), ModelHealth(), T0, 0

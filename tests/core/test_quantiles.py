@@ -5,7 +5,7 @@ import random
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core import quantiles
@@ -21,6 +21,7 @@ def sketch_of(values) -> Sketch:
     return sketch
 
 
+@settings(deadline=None)
 @given(VALUES, st.floats(min_value=0, max_value=1))
 def test_every_quantile_is_within_one_per_cent(values, q):
     exact = sorted(values)[math.floor(q * (len(values) - 1))]
@@ -28,6 +29,7 @@ def test_every_quantile_is_within_one_per_cent(values, q):
     assert estimate == pytest.approx(exact, rel=quantiles.RELATIVE_ERROR + 1e-9)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, VALUES)
 def test_merging_is_associative_and_equals_counting_together(a, b, c):
     left, right = sketch_of(a), sketch_of(b)
@@ -38,6 +40,7 @@ def test_merging_is_associative_and_equals_counting_together(a, b, c):
     assert left == right == sketch_of(a + b + c)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_a_sketch_survives_json(values):
     sketch = sketch_of(values)

@@ -1,6 +1,6 @@
 """core/window: which window a record counts in, and when a lane announces."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.window import AHEAD_MS, Marks, closed_by_all, start_of
@@ -74,6 +74,7 @@ def test_nothing_is_closed_while_one_lane_is_silent():
     assert closed_by_all({0: NOW, 1: NOW, 2: SIZE}, 3) == SIZE
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 10**7),
     st.integers(0, 10**6),

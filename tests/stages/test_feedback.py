@@ -11,7 +11,8 @@ from router.core.token import FeedbackFacts, issue
 from router.kafka.client import Client
 from router.stages import feedback
 from router.stages.context import Context
-from router.stages.feedback import WAIT_MS, build
+from router.stages.feedback import build
+from router.stages.feedback_desk import WAIT_MS
 from router.testing import FakeClock, MemoryLog
 
 T0 = 1_750_000_020_000
