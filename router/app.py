@@ -14,9 +14,6 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any
-
-from faust.types import TP
 
 from router import stages as rooms
 from router.cluster import client_of
@@ -29,6 +26,7 @@ from router.kafka.run import run_apps
 from router.kafka.stage_app import StageApp, new_stage_app
 from router.stages.context import Context
 from router.supervisor import SLOT
+from router.web.probes import FreshProbe, StageProbe
 from router.web.process import ProcessServer
 from router.web.stage import WebStage
 from router.web.watchdog import Watchdog
@@ -86,10 +84,13 @@ async def _run(config: Config, stages: Sequence[str], models: Sequence[str], nam
     end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, lambda: _end(end, 0))
+    running = asyncio.Event()
     async with _serving(context, stages, name) as watchdog:
+        watchdog.add(FreshProbe("start", running.is_set))  # not ready before all of it runs
         await admin.wait_reachable(context.client)
         async with _stages(context, stages, watchdog, end), _workers(context, models, watchdog, end):
             log.info("%s: running %s", name, ", ".join([*stages, *models]))
+            running.set()
             return await end
 
 
@@ -171,37 +172,6 @@ async def _run_apps(
 async def _first(*waits: Awaitable[object]) -> None:
     """Return when one of them is done."""
     await asyncio.wait([asyncio.ensure_future(one) for one in waits], return_when=asyncio.FIRST_COMPLETED)
-
-
-class StageProbe:
-    """How a stage's app stands, for the watchdog.
-
-    A source that the stage itself leaves unread, and a stage that is not ready, have work and rightly stand still.
-    """
-
-    def __init__(self, app: StageApp) -> None:
-        self._app = app
-        self.name = app.stage.name
-
-    def liveness(self) -> dict[str, Any]:
-        """``lag``, ``progress``, ``ready`` and the age of the last commit."""
-        said = self._app.liveness()
-        partitions: dict[str, dict[str, Any]] = said["partitions"]
-        read = [one for name, one in partitions.items() if self._app.readable(_tp(name))]
-        lags = [one["lag"] for one in read]
-        known = said["ready"] and None not in lags
-        return {
-            "lag": sum(lags) if known else None,
-            "progress": [one["position"] for one in partitions.values()],
-            "ready": said["ready"],
-            "commit_age_s": min((one["commit_age_s"] for one in read), default=None),
-            "partitions": partitions,
-        }
-
-
-def _tp(name: str) -> TP:
-    topic, _, number = name.rpartition("/")
-    return TP(topic, int(number))
 
 
 @contextlib.asynccontextmanager
