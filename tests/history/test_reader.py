@@ -4,14 +4,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from router.contract.codec import encode
-from router.contract.errors import Unavailable
 from router.contract.ids import partition_of
 from router.contract.records import Origin
 from router.contract.topics import Names
 from router.core.audit import decision_record
 from router.core.decide import decide
 from router.history.explain import explain
-from router.history.fetch import fetch_account, replay_all
+from router.history.reader import account_of, replay_all
 from router.history.replay import Verdict
 from router.kafka import admin
 from tests.core.routing import facts, snapshot
@@ -47,25 +46,13 @@ async def names(client, prefix):
 
 
 async def test_every_decision_is_replayed_and_the_changed_one_is_found(client, names):
-    found = []
-    await replay_all(client, names, found.append)
-    assert len(found) == len(IDS)
-    assert [one.request_id for one in found if one.verdict != Verdict.IDENTICAL] == [IDS[7]]
-
-
-async def test_the_decisions_of_one_request_alone_are_replayed(client, names):
-    found = []
-    await replay_all(client, names, found.append, request_id=IDS[3])
-    assert [(one.request_id, one.verdict) for one in found] == [(IDS[3], Verdict.IDENTICAL)]
+    found = await replay_all(client, names)
+    assert found.counts == {Verdict.IDENTICAL: len(IDS) - 1, Verdict.DIFFERENT: 1}
+    assert [one.request_id for one in found.different] == [IDS[7]]
 
 
 async def test_a_request_is_explained_from_its_partition(client, names):
-    account = await fetch_account(client, names, IDS[3])
+    account = await account_of(client, names, IDS[3])
     assert len(account.decisions) == 1
     assert any("attempt 1 ->" in line for line in explain(account))
-    assert "past retention" in explain(await fetch_account(client, names, "f" * 32))[1]
-
-
-async def test_without_topics_it_is_said_what_is_missing(client, prefix):
-    with pytest.raises(Unavailable, match="there is no topic"):
-        await fetch_account(client, Names(prefix), IDS[0])
+    assert "past retention" in explain(await account_of(client, names, "f" * 32))[1]
