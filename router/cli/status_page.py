@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from router.cli.status_parts import line, table, title
 from router.cli.status_units import age, count, dollars, percent, printable
 
 Json = dict[str, Any]
@@ -28,7 +27,6 @@ WIDE = 90
 #: Lines of a pipe are not broken by the width of a terminal that is not there.
 PIPE_WIDTH = 160
 MAX_CHANGES = 8
-MAX_ROWS = 24
 MAX_PARTITIONS = 8
 STILL_S = 30.0
 UNKNOWN = "?"
@@ -76,54 +74,32 @@ class Page:
         return Group(*parts)
 
 
-def _title(text: str, age_s: float | None) -> Text:
-    return Text.assemble("\n", (text, "bold"), (f"  (age {age(age_s)})", "dim"))
-
-
-def _line(text: str | Text, style: str = "") -> RenderableType:
-    return Padding(Text(text, style=style) if isinstance(text, str) else text, (0, 0, 0, 2), expand=False)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], wide: bool) -> Iterator[RenderableType]:
-    """``*`` before a title: on wide terminals only; ``>``: numbers, to the right; ``~``: text that may be broken."""
-    shown = [at for at, title in enumerate(columns) if wide or not title.startswith("*")]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
-    table.add_column("")
-    for at in shown:
-        title = columns[at].lstrip("*")
-        justify: Literal["left", "right"] = "right" if title.startswith(">") else "left"
-        table.add_column(title.lstrip(">~"), justify=justify, overflow="fold", no_wrap=not title.startswith("~"))
-    for row in rows[:MAX_ROWS]:
-        table.add_row("", *(Text(row[at]) for at in shown))
-    yield table
-    if len(rows) > MAX_ROWS:
-        yield _line(f"and {len(rows) - MAX_ROWS} more: --json has all", "dim")
-
-
 def _head(document: Json) -> RenderableType:
     found = document["verdict"]
     state = found["state"]
     seen = "nothing seen yet" if found["age_s"] is None else f"age {age(found['age_s'])}"
-    title = Text.assemble((state.upper(), STYLES.get(state, "bold")), f"  ({seen})", (f"  {document['source']}", "dim"))
-    lines: list[RenderableType] = [title]
-    lines.extend(_line(f"{MARKS[one['severity']]} {one['what']}") for one in found["reasons"])
+    heading = Text.assemble(
+        (state.upper(), STYLES.get(state, "bold")), f"  ({seen})", (f"  {document['source']}", "dim")
+    )
+    lines: list[RenderableType] = [heading]
+    lines.extend(line(f"{MARKS[one['severity']]} {one['what']}") for one in found["reasons"])
     if document["next_action"]:
-        lines.append(_line(Text.assemble("next: ", (document["next_action"], "bold"))))
+        lines.append(line(Text.assemble("next: ", (document["next_action"], "bold"))))
     elif state == "ok":
-        lines.append(_line("nothing to do"))
+        lines.append(line("nothing to do"))
     return Group(*lines)
 
 
 def _changes(document: Json) -> Iterator[RenderableType]:
     yield Text.assemble("\n", ("Last changes", "bold"))
     if not document["changes"]:
-        yield _line("none")
+        yield line("none")
         return
     rows = [
         (f"{age(one['ago_s'])} ago", one["what"], f"{one['who']}: {one['why']}")
         for one in document["changes"][:MAX_CHANGES]
     ]
-    yield from _table((">when", "~what", "~who: why"), rows, wide=True)
+    yield from table((">when", "~what", "~who: why"), rows, wide=True)
 
 
 def _orders(document: Json) -> Iterator[RenderableType]:
@@ -133,7 +109,7 @@ def _orders(document: Json) -> Iterator[RenderableType]:
         args = "".join(f" {value}" for value in one["args"].values())
         until = f", until {one['expires_at']}" if one["expires_at"] else ""
         why = f"{one['by']}, {age(one['age_s'])} ago{until}: {one['reason']}"
-        yield _line(f"{one['action']} {one['scope']}{args}  by {why}")
+        yield line(f"{one['action']} {one['scope']}{args}  by {why}")
 
 
 def _clock(text: str) -> str:
@@ -146,41 +122,41 @@ def _span(window: Json | None) -> str:
 
 def _traffic(document: Json) -> Iterator[RenderableType]:
     traffic = document["traffic"]
-    yield _title(f"Traffic, {_span(traffic['window'])}", traffic["age_s"])
+    yield title(f"Traffic, {_span(traffic['window'])}", traffic["age_s"])
     requests, ok = traffic["requests"]["value"], traffic["ok"]["value"]
     failed = ", ".join(f"{code} {count(one['value'])}" for code, one in traffic["errors"].items())
     share = f" ({percent(ok / requests)})" if requests else ""
-    yield _line(f"{count(requests)} results, {count(ok)} ok{share}" + (f"; failed: {failed}" if failed else ""))
+    yield line(f"{count(requests)} results, {count(ok)} ok{share}" + (f"; failed: {failed}" if failed else ""))
     names = ("attempts", "retries", "fallbacks")
     calls, retries, fallbacks = (count(traffic[name]["value"]) for name in names)
-    yield _line(f"{calls} calls, {retries} retries, {fallbacks} fallbacks")
+    yield line(f"{calls} calls, {retries} retries, {fallbacks} fallbacks")
     final = count(traffic["requests"]["final"])
     if traffic["window"]:
-        yield _line(f"final up to {_clock(traffic['window']['final_to'])}: {final} results", "dim")
+        yield line(f"final up to {_clock(traffic['window']['final_to'])}: {final} results", "dim")
 
 
 def _cost(document: Json) -> Iterator[RenderableType]:
     cost = document["cost"]
-    yield _title("Money, same windows", cost["age_s"])
+    yield title("Money, same windows", cost["age_s"])
     hourly = cost["per_hour_nano_usd"]
     if hourly is None:
-        yield _line("nothing spent yet")
+        yield line("nothing spent yet")
         return
     spent, baseline = cost["spent_nano_usd"]["value"], cost["baseline_nano_usd"]["value"]
     saved = f", {percent(1 - spent / baseline)} saved" if baseline else ""
-    yield _line(
+    yield line(
         f"{dollars(hourly['spent'])} an hour; the baseline would cost {dollars(hourly['baseline'])} (estimate){saved}"
     )
     unknown = cost["calls_of_unknown_cost"]["value"]
-    yield _line(f"{dollars(spent)} in these windows; calls of unknown cost: {count(unknown)}")
+    yield line(f"{dollars(spent)} in these windows; calls of unknown cost: {count(unknown)}")
 
 
 def _quality(document: Json, wide: bool) -> Iterator[RenderableType]:
     quality = document["quality"]
-    yield _title("Quality by slice: mean feedback beside the baseline's, same windows", quality["age_s"])
+    yield title("Quality by slice: mean feedback beside the baseline's, same windows", quality["age_s"])
     rated = [one for one in quality["slices"] if one["kind"]]
     if not rated:
-        yield _line("no feedback yet" if quality["slices"] else "no traffic yet")
+        yield line("no feedback yet" if quality["slices"] else "no traffic yet")
         return
     rows = [
         (
@@ -194,9 +170,9 @@ def _quality(document: Json, wide: bool) -> Iterator[RenderableType]:
         )
         for one in rated
     ]
-    yield from _table(("~slice", "model", "kind", ">mean", ">n", "*reference", ">difference"), rows, wide)
+    yield from table(("~slice", "model", "kind", ">mean", ">n", "*reference", ">difference"), rows, wide)
     if silent := len(quality["slices"]) - len(rated):
-        yield _line(f"slices and models without feedback: {silent}", "dim")
+        yield line(f"slices and models without feedback: {silent}", "dim")
 
 
 def _against(one: Json) -> str:
@@ -208,7 +184,7 @@ def _against(one: Json) -> str:
 
 def _models(document: Json, wide: bool) -> Iterator[RenderableType]:
     models = document["models"]
-    yield _title("Models", models[0]["age_s"] if models else None)
+    yield title("Models", models[0]["age_s"] if models else None)
     rows = [
         (
             one["model"],
@@ -222,14 +198,14 @@ def _models(document: Json, wide: bool) -> Iterator[RenderableType]:
         )
         for one in models
     ]
-    yield from _table(("model", "state", ">for", ">errors", ">p95", "*>calls", "*>cost", "*~why"), rows, wide)
+    yield from table(("model", "state", ">for", ">errors", ">p95", "*>calls", "*>cost", "*~why"), rows, wide)
 
 
 def _stages(document: Json, wide: bool) -> Iterator[RenderableType]:
     stages = document["stages"]
-    yield _title("Stages", stages[0]["lag"]["age_s"] if stages else None)
+    yield title("Stages", stages[0]["lag"]["age_s"] if stages else None)
     if not stages:
-        yield _line("not known yet")
+        yield line("not known yet")
         return
     rows = [
         (
@@ -243,8 +219,8 @@ def _stages(document: Json, wide: bool) -> Iterator[RenderableType]:
         for one in stages
     ]
     columns = ("stage", "lane", ">lag", ">oldest", ">commit", "*~last commit by partition")
-    yield from _table(columns, rows, wide)
-    yield _line("lag and oldest: of what is not read yet; !: waits and does not move", "dim")
+    yield from table(columns, rows, wide)
+    yield line("lag and oldest: of what is not read yet; !: waits and does not move", "dim")
 
 
 def _or_none(age_s: float | None) -> str:
@@ -285,25 +261,25 @@ def _by_partition(partitions: Sequence[Json]) -> str:
 
 def _requests(document: Json) -> Iterator[RenderableType]:
     requests, dead = document["requests"], document["dead_letters"]
-    yield _title("Requests", requests["age_s"])
+    yield title("Requests", requests["age_s"])
     if requests["lost"] is None:
-        yield _line("unfinished, lost, doubled: not known, settle has said nothing yet")
+        yield line("unfinished, lost, doubled: not known, settle has said nothing yet")
     else:
         for lane, one in requests["unfinished"].items():
             oldest = "" if one["oldest_s"] is None else f", the oldest {age(one['oldest_s'])} old"
-            yield _line(f"{lane}: {count(one['open'])} unfinished{oldest}")
+            yield line(f"{lane}: {count(one['open'])} unfinished{oldest}")
         ids = requests["settled_ids"]
-        yield _line(f"lost {count(requests['lost'])}, doubled {count(requests['doubled'])}")
+        yield line(f"lost {count(requests['lost'])}, doubled {count(requests['doubled'])}")
         bound = f"{age(ids['window_s'])}" if ids["bound_by"] == "time" else f"the newest {count(ids['max'])}"
-        yield _line(f"{count(ids['kept'])} settled ids kept against duplicates: {bound}", "dim")
+        yield line(f"{count(ids['kept'])} settled ids kept against duplicates: {bound}", "dim")
     reasons = ", ".join(f"{one['stage']} {one['code']} {count(one['n'])}" for one in dead["reasons"])
-    yield _line(f"dead letters of the last hour: {count(dead['value'])}" + (f" ({reasons})" if reasons else ""))
+    yield line(f"dead letters of the last hour: {count(dead['value'])}" + (f" ({reasons})" if reasons else ""))
 
 
 def _weights(document: Json, wide: bool) -> Iterator[RenderableType]:
     yield Text.assemble("\n", ("Weights", "bold"))
     if not document["weights"]:
-        yield _line("none published yet")
+        yield line("none published yet")
         return
     rows = [
         (
@@ -315,25 +291,25 @@ def _weights(document: Json, wide: bool) -> Iterator[RenderableType]:
         )
         for one in document["weights"]
     ]
-    yield from _table(("~slice", "~share of each model", "*~evidence", "*policy", ">age"), rows, wide)
+    yield from table(("~slice", "~share of each model", "*~evidence", "*policy", ">age"), rows, wide)
 
 
 def _alerts(document: Json) -> Iterator[RenderableType]:
     yield Text.assemble("\n", ("Alerts", "bold"))
     if not document["alerts"]:
-        yield _line("none open")
+        yield line("none open")
     for one in document["alerts"]:
         where = "/".join(part for part in (one["pool"], one["stratum"], one["model"]) if part) or "all"
-        yield _line(f"{one['severity']}: {one['signal']} on {where}, {one['state']}, {age(one['age_s'])} ago")
+        yield line(f"{one['severity']}: {one['signal']} on {where}, {one['state']}, {age(one['age_s'])} ago")
 
 
 def _processes(document: Json) -> Iterator[RenderableType]:
     yield Text.assemble("\n", ("Processes on this machine", "bold"))
     if not document["processes"]:
-        yield _line("none")
+        yield line("none")
         return
     rows = [(one["name"], str(one["pid"]), one["address"], age(one["uptime_s"])) for one in document["processes"]]
-    yield from _table(("name", ">pid", "~serves healthz, readyz, metrics", ">up for"), rows, wide=True)
+    yield from table(("name", ">pid", "~serves healthz, readyz, metrics", ">up for"), rows, wide=True)
 
 
 def _foot(document: Json) -> Iterator[RenderableType]:

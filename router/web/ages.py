@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 #: Keys whose values are seconds up to the document's ``at_ms``.
-GROWING = frozenset({"age_s", "ago_s", "for_s", "still_s", "last_commit_s", "oldest_s", "oldest_waiting_s", "uptime_s"})
+GROWING = frozenset(
+    {"age_s", "health_age_s", "ago_s", "for_s", "still_s", "last_commit_s", "oldest_s", "oldest_waiting_s", "uptime_s"}
+)
 #: A document this old was written by a process that is no more.
 STALE_S = 15.0
 

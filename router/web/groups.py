@@ -89,6 +89,8 @@ class Groups:
             self._coordinators[group] = await self._admin.find_coordinator(group)
         found: dict[TopicPartition, OffsetAndMetadata]
         found = await self._admin.list_consumer_group_offsets(group, self._coordinators[group])
+        if not found:  # aiokafka passes over "I am no longer the coordinator"
+            del self._coordinators[group]
         return found
 
     def _places(self, marks: Marks, tps: list[TopicPartition]) -> dict[Place, OffsetAndMetadata | None]:

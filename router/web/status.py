@@ -2,7 +2,7 @@
 
 Rules
 - A figure is ``{"value", "age_s"}`` or lies in a section with an ``age_s`` of its own: seconds since the source was
-  last read to its end. ``*_s`` beside a state is how long it has lasted.
+  last read to its end. ``for_s`` beside a state is how long it has lasted, at least.
 - Sums of metric windows are ``{"value", "final"}``: with and without windows that are still open. Their section's
   ``window`` says which windows: rows of ``llm.metrics`` with ``from <= window_start < to``. ``final`` can be audited.
 - ``null`` means not known, never zero. What the product cannot do yet is listed in ``not_there_yet``.
@@ -63,7 +63,7 @@ def build_status(view: View, now_ms: int, *, version: str = "", processes: Itera
         "changes": [asdict(change) | {"ago_s": _age_s(change.at_ms, now_ms)} for change in reversed(view.changes)],
         "orders": [_order(order, now_ms) for order in view.standing(now_ms)],
         "traffic": _traffic(final, still_open) | {"window": window, "age_s": topics_s},
-        "requests": _requests(view, now_ms, topics_s),
+        "requests": _requests(view, lanes, now_ms, topics_s),
         "dead_letters": _dead_letters(view, now_ms, topics_s),
         "cost": _cost(total(final), total(still_open), window, now_ms) | {"age_s": topics_s},
         "models": _models(view, final, still_open, now_ms, topics_s),
@@ -118,7 +118,7 @@ def _cost(final: Sums, still_open: Sums, window: Json | None, now_ms: int) -> Js
     }
 
 
-def _requests(view: View, now_ms: int, topics_s: float | None) -> Json:
+def _requests(view: View, lanes: list[Row], now_ms: int, topics_s: float | None) -> Json:
     settle = [load for load in view.loads.values() if load.stage == "settle"]
     if not settle:
         return {"lost": None, "doubled": None, "unfinished": {}, "settled_ids": None, "age_s": topics_s}
@@ -129,7 +129,9 @@ def _requests(view: View, now_ms: int, topics_s: float | None) -> Json:
         for lane, at_ms in load.oldest_at_ms.items():
             oldest[lane] = min(at_ms, oldest.get(lane, at_ms))
     ids = sum(load.ids for load in settle)
-    unsure_s = (now_ms - min(load.at_ms for load in settle)) / 1000 if opened.total() else topics_s
+    # Settle speaks only when there is news. While it has something to do, its last word is as old as it is.
+    busy = opened.total() or any(row.stage == "settle" and row.lag for row in lanes)
+    silent_s = (now_ms - max(load.at_ms for load in settle)) / 1000 if busy else 0.0
     return {
         "lost": sum(load.overdue for load in settle),
         "doubled": sum(load.doubled for load in settle),
@@ -142,7 +144,7 @@ def _requests(view: View, now_ms: int, topics_s: float | None) -> Json:
             "max": view.setup.dedupe_max_ids,
             "bound_by": "number" if ids >= view.setup.dedupe_max_ids else "time",
         },
-        "age_s": max(unsure_s or 0.0, topics_s or 0.0),
+        "age_s": max(silent_s, topics_s or 0.0),
     }
 
 
@@ -174,7 +176,8 @@ def _models(
                 "model": name,
                 "state": health.record.state if health else "up",
                 "reason": health.record.reason if health else "not called yet; counts as up",
-                "for_s": _age_s(health.at_ms, now_ms) if health else None,
+                "for_s": _age_s(view.since_ms.get(name), now_ms),
+                "health_age_s": _age_s(health.at_ms, now_ms) if health else None,
                 "error_rate": health.record.error_rate if health else None,
                 "p95_ms": health.record.p95_ms if health else None,
                 "queue_wait_ms": health.record.queue_wait_ms if health else None,

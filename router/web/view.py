@@ -76,6 +76,8 @@ class View:
     windows: Windows = field(default_factory=Windows)
     weights: dict[tuple[str, str], At[Weights]] = field(default_factory=dict)
     health: dict[str, At[Health]] = field(default_factory=dict)
+    #: When each model came into its state, at the latest: older records of a compacted topic may be gone.
+    since_ms: dict[str, int] = field(default_factory=dict)
     orders: dict[tuple[str, str], At[Control]] = field(default_factory=dict)
     alerts: dict[str, At[Alert]] = field(default_factory=dict)
     loads: dict[tuple[str, int], Load] = field(default_factory=dict)
@@ -124,6 +126,8 @@ class View:
     def _health(self, record: Health, at_ms: int) -> None:
         before = self.health.get(record.model)
         self.health[record.model] = At(at_ms, record)
+        if before is None or record.state != before.record.state:
+            self.since_ms[record.model] = at_ms
         if record.state != (before.record.state if before else "up"):
             self._changed(Change(at_ms, "health", f"model:{record.model} {record.state}", "watch", record.reason))
 

@@ -91,6 +91,22 @@ def test_what_settle_says_of_its_partitions_adds_up():
     assert found["age_s"] == 0.1
 
 
+def test_while_settle_stands_still_its_last_word_is_as_old_as_it_is():
+    view = fresh_view()
+    view.fold(Load(stage="settle", partition=0, at_ms=NOW_MS - 48_000, read_to_ms=NOW_MS - 48_000, ids=1), NOW_MS)
+    assert build_status(view, NOW_MS)["requests"]["age_s"] == 0.0
+    track(view, "llm-settle", "llm.decisions", committed=5, end=9)
+    assert build_status(view, NOW_MS)["requests"]["age_s"] == 48.0
+
+
+def test_a_state_lasts_since_it_changed_not_since_its_figures_moved():
+    view = fresh_view()
+    view.fold(health(), NOW_MS - 60_000)
+    view.fold(health(error_rate=0.7), NOW_MS - 1000)
+    small = build_status(view, NOW_MS)["models"][0]
+    assert (small["for_s"], small["health_age_s"], small["error_rate"]) == (60.0, 1.0, 0.7)
+
+
 def test_dead_letters_are_counted_by_stage_and_reason():
     view = fresh_view()
     for code in ("invalid_request", "invalid_request", "forged_token"):
