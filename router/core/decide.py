@@ -24,8 +24,7 @@ from typing import Final
 
 from router.contract.errors import Code
 from router.contract.records import Cohort
-from router.core import draw as draws
-from router.core.draw import draw
+from router.core.draw import HOLDOUT, MODEL, PROBE, ROLLOUT, draw
 from router.core.facts import Assignment, Candidate, Choice, Refusal, RequestFacts
 from router.core.price import expected_cost_nano_usd
 from router.core.snapshot import ModelFacts, Orders, PoolFacts, Snapshot
@@ -87,7 +86,7 @@ def _direct(facts: RequestFacts, snapshot: Snapshot, model: ModelFacts) -> Choic
         baseline=None,
         candidates=(candidate,),
         weights={model.name: 1.0},
-        draw=draw(facts.tenant, facts.unit, draws.MODEL),
+        draw=draw(facts.tenant, facts.unit, MODEL),
         propensity=1.0,
         cohort="direct",
         policy_version="direct",
@@ -121,7 +120,7 @@ def _kept(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, assignment: 
         baseline=pool.baseline,
         candidates=candidates,
         weights=assignment.weights,
-        draw=draw(facts.tenant, facts.unit, draws.MODEL),
+        draw=draw(facts.tenant, facts.unit, MODEL),
         propensity=assignment.weights.get(assignment.model, 1.0),
         cohort=assignment.cohort,
         policy_version=assignment.policy_version,
@@ -138,7 +137,7 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
     if not open_models:
         return _refusal(facts, candidates)
     cohort = _cohort(facts, pool, orders)
-    salt = draws.MODEL if facts.attempt <= 1 else f"{draws.MODEL}:{facts.attempt}"
+    salt = MODEL if facts.attempt <= 1 else f"{MODEL}:{facts.attempt}"
     drawn = draw(facts.tenant, facts.unit, salt)
     version, policy_weights = _policy_weights(snapshot, pool, stratum, orders)
     would = None
@@ -177,13 +176,15 @@ def _cohort(facts: RequestFacts, pool: PoolFacts, orders: Orders) -> Cohort:
         return "pinned"
     if facts.first is not None and facts.first.cohort in _LASTING:
         return facts.first.cohort
+    tenant, unit = facts.tenant, facts.unit
     holdout = pool.holdout_percent if orders.holdout_percent is None else orders.holdout_percent
-    if draw(facts.tenant, facts.unit, draws.HOLDOUT) * 100.0 < holdout:
+    if holdout > 0.0 and draw(tenant, unit, HOLDOUT) * 100.0 < holdout:
         return "holdout"
-    rollout = pool.rollout_percent if orders.rollout_percent is None else orders.rollout_percent
-    if pool.policy == "observe" or draw(facts.tenant, facts.unit, draws.ROLLOUT) * 100.0 >= rollout:
+    if pool.policy == "observe":
         return "control"
-    return "pilot"
+    rollout = pool.rollout_percent if orders.rollout_percent is None else orders.rollout_percent
+    reached = rollout >= 100.0 or draw(tenant, unit, ROLLOUT) * 100.0 < rollout
+    return "pilot" if reached else "control"
 
 
 def _candidates(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: str | None) -> tuple[Candidate, ...]:
@@ -310,7 +311,7 @@ def _baseline(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, open_mod
     if pool.baseline not in open_models:
         return others[-1]
     if others and _on_probation(snapshot, pool.baseline, facts.at_ms):
-        probe = draw(facts.tenant, facts.request_id, f"{draws.PROBE}:{facts.attempt}") < PROBE_SHARE
+        probe = draw(facts.tenant, facts.request_id, f"{PROBE}:{facts.attempt}") < PROBE_SHARE
         return pool.baseline if probe else others[-1]
     return pool.baseline
 
