@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import orjson
 
-from router.contract.records import Lane
 from router.core.records import Load
 from router.core.row_format import row_from_bytes, row_to_bytes
 from router.core.settlement import Pair, Row
@@ -14,7 +13,7 @@ from router.kafka.unit import UnitLike
 from router.stages.due import Due
 from router.stages.settle_rows import DROP, KEPT, KIND, OPEN, SettleRows, kept_value, read_kept
 
-LANES: tuple[Lane, Lane] = ("interactive", "batch")
+LANES: tuple[str, ...] = ("interactive", "batch")
 LOAD_EVERY_MS = 100
 #: While something is open and nothing changes, how far the lane has read is news all the same.
 LOAD_AT_LEAST_EVERY_MS = 1_000
