@@ -1,0 +1,122 @@
+"""What the router adds to the time that the provider takes, one request after the other at a steady rate.
+
+    python benchmarks/latency.py [--rate 100] [--seconds 30] [--json]
+
+``pointsman up`` as it comes, two simulated models behind HTTP that answer after 50 ms exactly. Added latency: the moment
+when a ``read_committed`` consumer has the result, minus the moment before the request was produced, minus those 50 ms.
+Reference, on the same broker and provider before it: a bare aiokafka loop that makes the same HTTP call for each request
+and sends the answer on, at least once (``references.py caller``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from aiokafka import AIOKafkaProducer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
+
+from benchmarks import references
+from benchmarks.reader import Read, Reader
+from benchmarks.report import Report, finish, options
+from benchmarks.stub import PARTITIONS, request
+from benchmarks.system import CONFIG, System
+from router.kafka.admin import TopicSpec, create_topics
+from router.kafka.client import Client
+
+PROVIDER_MS = 50.0
+BEHAVIOUR = f"[models.default]\nlatency_ms = {PROVIDER_MS}\nlatency_sigma = 0\n"
+#: The first requests open connections and fill caches; they are not counted.
+WARM_S = 3
+PATIENCE_S = 60.0
+SOURCE, RESULTS = "latency.in", "latency.out"
+CAVEATS = [
+    "load generator, reader, simulated provider, broker and all processes share this machine's cores",
+    "the provider's time is what it was told to wait; what HTTP and the simulator take beyond counts as added",
+]
+
+
+async def send(bootstrap: str, topic: str, values: Sequence[bytes], rate: float) -> list[float]:
+    """Send one request after the other, ``rate`` a second; when each was made, ms since 1970."""
+    made_ms = []
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await producer.partitions_for(topic)
+        began_s = time.monotonic()
+        for number, value in enumerate(values):
+            await asyncio.sleep(max(0.0, began_s + number / rate - time.monotonic()))
+            made_ms.append(time.time() * 1000)
+            await producer.send(topic, value, partition=number % PARTITIONS)
+        await producer.flush()
+    return made_ms
+
+
+def added_ms(made_ms: Sequence[float], reads: Sequence[Read], skip: int) -> np.ndarray:
+    """Added latency of each request after the first ``skip``."""
+    came_ms = {orjson.loads(read.record.value)["custom_id"]: read.readable_at_ms for read in reads}
+    return np.array([came_ms[f"r-{n}"] - made - PROVIDER_MS for n, made in enumerate(made_ms) if n >= skip])
+
+
+def through(bootstrap: str, source: str, results: str, rate: float, seconds: float) -> np.ndarray:
+    """Send at a rate, wait for all results; the added latencies."""
+    values = [request(number) for number in range(int(rate * (WARM_S + seconds)))]
+    with Reader(bootstrap, [results]) as reader:
+        made_ms = asyncio.run(send(bootstrap, source, values, rate))
+        if not reader.wait(len(values), PATIENCE_S):
+            raise RuntimeError(f"{len(reader.reads)} of {len(values)} results came within {PATIENCE_S:.0f} s")
+        return added_ms(made_ms, reader.reads, int(rate * WARM_S))
+
+
+def reference(system: System, rate: float, seconds: float) -> np.ndarray:
+    """The same through the bare loop."""
+    topics = {name: TopicSpec(partitions=PARTITIONS) for name in (SOURCE, RESULTS)}
+    asyncio.run(create_topics(Client(system.bootstrap), topics))
+    found = re.findall(r"provider at (http://[^/]+)/", (system.data_dir / "logs" / "sim.log").read_text())
+    url = f"--url={found[-1]}/v1/chat/completions"
+    process: subprocess.Popen[str] = references.start("caller", system.bootstrap, SOURCE, [RESULTS], url)
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != "READY":
+            raise RuntimeError(f"the reference did not start:\n{process.communicate()[1][-2000:]}")
+        return through(system.bootstrap, SOURCE, RESULTS, rate, seconds)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(rate: float, seconds: float) -> Report:
+    report = Report("latency", caveats=CAVEATS)
+    with System(CONFIG, BEHAVIOUR) as system:
+        bare = reference(system, rate, seconds)
+        ours = through(system.bootstrap, system.topic("requests"), system.topic("results"), rate, seconds)
+    for percent in (50, 99):
+        value, base = (round(float(np.percentile(one, percent)), 1) for one in (ours, bare))
+        name = f"added latency at {rate:g}/s, p{percent}"
+        report.add(name, value, "ms", reference=base, reference_is="bare loop that calls the provider")
+    report.details = {"rate_per_s": rate, "seconds": seconds, "added_ms": shape(ours), "reference_ms": shape(bare)}
+    return report
+
+
+def shape(values: np.ndarray) -> dict[str, Any]:
+    found = {f"p{percent:g}": round(float(np.percentile(values, percent)), 1) for percent in (5, 50, 90, 99, 99.9)}
+    return {"requests": len(values), **found, "max": round(float(values.max()), 1)}
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    asked = parser.parse_args()
+    finish(measure(asked.rate, asked.seconds), asked.json)
+
+
+if __name__ == "__main__":
+    main()
