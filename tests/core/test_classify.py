@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.classify import GENERAL, Rule, RuleClassifier
@@ -47,6 +47,7 @@ def test_a_stratum_is_class_and_band():
     assert strata.of("unheard", 1) == OTHER
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 5))
 def test_there_are_never_more_than_64_strata(classes, bands):
     limits = [(f"b{i}", 100 * (i + 1)) for i in range(bands - 1)] + [("last", None)]
@@ -126,6 +127,7 @@ NAMES = [
 ]
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(NAMES), json_values | st.lists(st.dictionaries(st.sampled_from(NAMES), json_values))

@@ -114,6 +114,7 @@ def test_whatever_the_world_a_choice_is_sound(models, given_world, request, retr
         assert (chosen.cohort, chosen.model) == ("pinned", given_world["pin"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=5), st.floats(0, 1, exclude_max=True))
 def test_walking_reaches_each_model_in_its_part_of_the_line(shares, drawn):
     total = sum(shares)
@@ -123,6 +124,7 @@ def test_walking_reaches_each_model_in_its_part_of_the_line(shares, drawn):
     assert below - 1e-9 <= drawn < below + weights[f"m{reached}"] + 1e-9
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_change_of_weights_moves_no_more_units_than_it_must(before, after):
     draws = [(i + 0.5) / 500 for i in range(500)]

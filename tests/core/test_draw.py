@@ -1,11 +1,12 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.contract.ids import request_id
 from router.core.draw import HOLDOUT, MODEL, ROLLOUT, draw
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.sampled_from([HOLDOUT, MODEL, ROLLOUT]))
 def test_a_draw_is_in_the_unit_interval_and_always_the_same(tenant, unit, salt):
     assert 0.0 <= draw(tenant, unit, salt) < 1.0

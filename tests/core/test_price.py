@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.contract.records import Usage
@@ -48,6 +48,7 @@ def test_an_unknown_price_is_no_cost_rather_than_zero():
     assert expected_cost_nano_usd(UNPRICED, 1, 1) is None
 
 
+@settings(deadline=None)
 @given(prompt=counts, cached=counts, written=counts, completion=counts)
 def test_contradicting_counts_never_cost_less_than_nothing_or_more_than_the_dearest_price(
     prompt, cached, written, completion
@@ -57,6 +58,7 @@ def test_contradicting_counts_never_cost_less_than_nothing_or_more_than_the_dear
     assert prompt * 10 + completion * 400 <= cost <= prompt * 125 + completion * 400
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(counts, counts), max_size=20))
 def test_the_cost_of_a_sum_is_the_sum_of_the_costs(pairs):
     parts = [cost_nano_usd(PLAIN, Usage(prompt_tokens=p, completion_tokens=c)) for p, c in pairs]

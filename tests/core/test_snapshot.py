@@ -19,7 +19,7 @@ orders = st.builds(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(orders), st.randoms())
 def test_equal_parts_in_any_order_are_one_snapshot_and_survive_their_canonical_form(given_orders, rng):
     unique = list({(one.scope, one.action): one for one in given_orders}.values())
@@ -116,6 +116,7 @@ def test_freezing_is_the_learners_matter_and_no_new_version():
     assert snapshot(order("all", "freeze")).version == snapshot().version
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e9))
 def test_latency_is_rounded_up_by_less_than_a_tenth(ms):
     assert ms <= two_digits(ms) <= max(ms * 1.1 + 1, 1)

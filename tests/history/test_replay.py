@@ -101,6 +101,7 @@ def test_a_refusal_cannot_be_replayed_and_says_so():
     assert replayed(value).verdict == Verdict.REFUSAL
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_answered(value):
     assert replayed(value).verdict == Verdict.DIFFERENT
