@@ -416,7 +416,6 @@ def test_the_sasl_password_comes_from_a_variable_or_a_file(tmp_path):
         (SMALLEST + "[security]\nsecret_file = '/nowhere/s'", "security.secret_file: no file /nowhere/s"),
         (with_pool("models = ['small']\nshadow_percent = 5"), "pools.auto.shadow_percent: not there yet"),
         (SMALLEST + "[tenants.acme]\nbudget_usd_per_day = 5", "tenants.acme.budget_usd_per_day: not there yet"),
-        (SMALLEST + "[web]\nkeys_env = 'K'", "web.keys_env: not there yet"),
     ],
 )
 def test_check_warns_of_what_is_missing_or_in_vain(text, line):

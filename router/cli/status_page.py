@@ -269,7 +269,8 @@ def _requests(document: Json) -> Iterator[RenderableType]:
             oldest = "" if one["oldest_s"] is None else f", the oldest {age(one['oldest_s'])} old"
             yield line(f"{lane}: {count(one['open'])} unfinished{oldest}")
         ids = requests["settled_ids"]
-        yield line(f"lost {count(requests['lost'])}, doubled {count(requests['doubled'])}")
+        doubled = "not known" if requests["doubled"] is None else count(requests["doubled"])
+        yield line(f"lost {count(requests['lost'])}, doubled {doubled}")
         bound = f"{age(ids['window_s'])}" if ids["bound_by"] == "time" else f"the newest {count(ids['max'])}"
         yield line(f"{count(ids['kept'])} settled ids kept against duplicates: {bound}", "dim")
     reasons = ", ".join(f"{one['stage']} {one['code']} {count(one['n'])}" for one in dead["reasons"])

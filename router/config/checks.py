@@ -22,7 +22,6 @@ NOT_YET_POOL = {
     "judge": None,
     "cascade": False,
 }
-NOT_YET_WEB = {"keys_env": None}
 NOT_YET_TENANT = {
     "budget_usd_per_day": None,
     "requests_per_minute": None,
@@ -162,7 +161,6 @@ def _unique(key: str, names: Sequence[str]) -> Iterator[Problem]:
 def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
     if DEFAULT_POOL not in config.pools:
         yield "pools", f'there is no pool "{DEFAULT_POOL}": a request that names no model will be refused'
-    yield from _in_vain("web", config.web, NOT_YET_WEB)
     yield from ((key, f"variable {name} is not set") for key, name in _variables(config) if not environ.get(name))
     yield from ((key, f"no file {path}") for key, path in _files(config) if not path.is_file())
     for name in (name for name, model in config.models.items() if model.unpriced):

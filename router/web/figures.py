@@ -82,6 +82,7 @@ def _traffic(document: Json) -> Iterator[Metric]:
 def _requests(requests: Json) -> Iterator[Metric]:
     if requests["lost"] is not None:
         yield _gauge("pointsman_lost_requests", "Past deadline + 10 s without a result", {(): requests["lost"]})
+    if requests["doubled"] is not None:
         yield _gauge("pointsman_doubled_results", "Results seen twice", {(): requests["doubled"]})
     unfinished = requests["unfinished"].items()
     opened = {(lane,): one["open"] for lane, one in unfinished}

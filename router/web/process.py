@@ -19,7 +19,7 @@ The server's address is written to the data folder (``registry``), where ``statu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,9 @@ class ProcessServer:
         port: int = 0,
         data_dir: Path | None = None,
         routes: Callable[[web.Application], None] | None = None,
+        middlewares: Sequence[Any] = (),
     ) -> None:
-        """``routes`` adds further paths; ``data_dir``: where the address is written, nowhere without one."""
+        """``routes`` adds further paths, ``middlewares`` stand before all of them; ``data_dir``: where the address is written, nowhere without one."""
         self.name = name
         self.host = host
         self.port = port
@@ -61,7 +62,7 @@ class ProcessServer:
         self._watchdog = watchdog
         self._data_dir = data_dir
         self._file: Path | None = None
-        app = web.Application()
+        app = web.Application(middlewares=middlewares)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)

@@ -1,11 +1,10 @@
 """The web stage: an observer, ``GET /v1/status``, and what every process serves, on ``web.host``:``web.port``.
 
-Nobody is asked for a key yet, so only loopback is served: any other host is a ``ConfigError``.
+Without configured keys only loopback is served (``keys``).
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -13,10 +12,10 @@ from typing import Protocol
 from aiohttp import web
 
 from router.config import Config
-from router.contract.errors import ConfigError
 from router.contract.topics import Names
 from router.kafka.client import Client
 from router.web.figures import Figures
+from router.web.keys import asks_for, keys_of
 from router.web.observer import Observer
 from router.web.process import ProcessServer, json_response
 from router.web.watchdog import Watchdog
@@ -41,14 +40,20 @@ class WebStage:
     """Takes the place of the process's ``ProcessServer`` in the process that runs it; ``watchdog`` is the process's."""
 
     def __init__(self, context: Needs, watchdog: Watchdog, *, name: str = "web") -> None:
-        """``ConfigError`` for a host that is not loopback."""
+        """``ConfigError`` for keys that are not usable, or a host that is not loopback where there are none."""
         config = context.config
-        check_host(config.web.host)
+        keys = keys_of(config.web)
         data_dir = context.data_dir or Path(config.kafka.data_dir)
         self.observer = Observer(config, context.names, context.client, data_dir, context.clock)
         watchdog.add(self.observer)
         self.server = ProcessServer(
-            name, watchdog, host=config.web.host, port=config.web.port, data_dir=data_dir, routes=self._routes
+            name,
+            watchdog,
+            host=config.web.host,
+            port=config.web.port,
+            data_dir=data_dir,
+            routes=self._routes,
+            middlewares=(asks_for(keys),),
         )
         self.server.registry.register(Figures(self.observer.status))
 
@@ -66,13 +71,3 @@ class WebStage:
 
     async def _status(self, _request: web.Request) -> web.Response:
         return json_response(self.observer.status())
-
-
-def check_host(host: str) -> None:
-    """``ConfigError`` unless ``host`` is reached from this machine alone."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigError(f"web.host {host}: only loopback (127.0.0.1, ::1) is served; bearer keys are not there yet")

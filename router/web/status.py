@@ -134,7 +134,7 @@ def _requests(view: View, lanes: list[Row], now_ms: int, topics_s: float | None)
     silent_s = (now_ms - max(load.at_ms for load in settle)) / 1000 if busy else 0.0
     return {
         "lost": sum(load.overdue for load in settle),
-        "doubled": sum(load.doubled for load in settle),
+        "doubled": _doubled(view),
         "unfinished": {
             lane: {"open": opened[lane], "oldest_s": _age_s(oldest.get(lane), now_ms)} for lane in sorted(opened)
         },
@@ -146,6 +146,12 @@ def _requests(view: View, lanes: list[Row], now_ms: int, topics_s: float | None)
         },
         "age_s": max(silent_s, topics_s or 0.0),
     }
+
+
+def _doubled(view: View) -> int | None:
+    """Results seen twice: feedback reads them all and would notice; null where it has told nothing yet."""
+    told = [load.doubled for load in view.loads.values() if load.stage == "feedback"]
+    return sum(told) if told else None
 
 
 def _dead_letters(view: View, now_ms: int, topics_s: float | None) -> Json:

@@ -85,7 +85,9 @@ def test_what_settle_says_of_its_partitions_adds_up():
             NOW_MS,
         )
     found = build_status(view, NOW_MS)["requests"]
-    assert (found["lost"], found["doubled"], found["settled_ids"]["kept"]) == (1, 0, 200)
+    assert (found["lost"], found["doubled"], found["settled_ids"]["kept"]) == (1, None, 200)
+    view.fold(Load(stage="feedback", partition=0, at_ms=NOW_MS, read_to_ms=NOW_MS, doubled=2), NOW_MS)
+    assert build_status(view, NOW_MS)["requests"]["doubled"] == 2
     assert found["unfinished"] == {"interactive": {"open": 8, "oldest_s": 4.0}}
     assert found["settled_ids"]["bound_by"] == "time"
     assert found["age_s"] == 0.1
