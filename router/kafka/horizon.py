@@ -44,7 +44,7 @@ class Horizon:
         while True:
             if self._goal is None:
                 newest = self._newest()
-                if newest is None or newest.asked_ms <= self.read_to_ms:
+                if newest is None or newest.asked_ms <= self.read_to_ms or not self._answered(newest.offsets):
                     return self.read_to_ms
                 self._goal = newest
             if not self._reached(self._goal.offsets):
@@ -53,8 +53,8 @@ class Horizon:
 
     def _reached(self, ends: Mapping[Where, int]) -> bool:
         positions = self.positions
-        for source in self._sources:
-            end = ends.get(source)
-            if end is None or positions.get(source, -1) < end:
-                return False
-        return True
+        return all(positions.get(source, -1) >= ends[source] for source in self._sources)
+
+    def _answered(self, ends: Mapping[Where, int]) -> bool:
+        """Whether the question was about this lane, too: it may be older than the lane."""
+        return all(source in ends for source in self._sources)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -29,7 +29,6 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
 )
-from faust.types import TP
 
 from router.kafka.horizon import Ends, Horizon
 from router.kafka.marks import Mark
@@ -38,7 +37,7 @@ from router.kafka.table import Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import Committer, Unit, UnitLike
 
-__all__ = ["Lane", "Stage", "Unit", "UnitLike", "sources_of"]
+__all__ = ["Lane", "Stage", "Unit", "UnitLike"]
 
 #: Handler time after which a turn commits, and the piece of a batch after which other lanes get the loop.
 TURN_S = 0.020
@@ -354,8 +353,3 @@ class Lane:
             await self._news.wait()
             alarm.cancel()
         self._news.clear()
-
-
-def sources_of(stage: Stage, partitions: Sequence[int]) -> list[TP]:
-    """The source partitions of lanes."""
-    return [TP(source, partition) for source in stage.sources for partition in partitions]

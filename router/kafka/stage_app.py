@@ -7,33 +7,27 @@ Faust keeps the group, the rebalances, the recovery of tables and the life of th
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 from faust.stores import STORES
 from faust.transport.drivers import TRANSPORTS
 from faust.types import TP, StreamT
 
 from router.kafka.admin import COMPACTED
+from router.kafka.asker import Asker, asker_of
 from router.kafka.client import Client, Security
 from router.kafka.horizon import Ends
-from router.kafka.lane import Lane, sources_of
+from router.kafka.lane import Lane
 from router.kafka.marks import Marks
 from router.kafka.stage import Stage
 from router.kafka.transport import SETTINGS, Batch, BatchApp, BatchSchema
 
-log = logging.getLogger(__name__)
-
-#: How often the ends of the sources are asked for: with it comes the horizon of stages that act by time. The others
-#: only report their lag.
-ASK_S = 0.1
-ASK_LAG_S = 1.0
+#: A stage is quiet when it has had no records for this long.
+QUIET_AFTER_S = 1.0
 
 
 class StageApp(BatchApp):
@@ -51,8 +45,7 @@ class StageApp(BatchApp):
         self.failed = asyncio.Event()
         self.marks: Marks | None = None
         self.table: faust.Table | None = None
-        self._ends: Ends | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._asker: Asker | None = None
 
     def readable(self, tp: TP) -> bool:
         gate = self.stage.readable
@@ -63,13 +56,13 @@ class StageApp(BatchApp):
         await super().on_start()
         for resource in self.stage.resources:
             await resource.start()
-        self._asking = asyncio.create_task(self._ask())
+        self._asker = asker_of(self.client, self.clock)
+        self._asker.join(self)
 
     async def on_stop(self) -> None:
         await super().on_stop()
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
+        if self._asker is not None:
+            await self._asker.leave(self)
         for resource in reversed(self.stage.resources):
             await resource.stop()
 
@@ -86,7 +79,7 @@ class StageApp(BatchApp):
                     store=self.table.data if self.table is not None else None,
                     changelog=self.table.changelog_topic_name if self.table is not None else None,
                     mark=self.marks.of(partition) if self.marks is not None else None,
-                    ends=lambda: self._ends,
+                    ends=self._newest_ends,
                 )
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
@@ -99,29 +92,22 @@ class StageApp(BatchApp):
         super()._crash(reason)
         self.loop.call_soon_threadsafe(self.failed.set)
 
-    async def _ask(self) -> None:
-        """Keep ``_ends`` fresh. A client of its own: on the consumer's connection questions wait behind long fetches."""
-        while True:
-            consumer = AIOKafkaConsumer(**self.client.aiokafka(), isolation_level="read_uncommitted")
-            try:
-                await consumer.start()
-                while True:
-                    # What is stamped with the very millisecond of the question may come after it.
-                    asked_ms, asked_s = self.clock() - 1, time.monotonic()
-                    tps = [TopicPartition(*tp) for tp in sources_of(self.stage, list(self.lanes))]
-                    if tps:
-                        self._ends = Ends(asked_ms, await consumer.end_offsets(tps))
-                    every_s = ASK_S if self.stage.tick else ASK_LAG_S
-                    await asyncio.sleep(max(every_s / 2, asked_s + every_s - time.monotonic()))
-            except KafkaError as error:
-                log.warning("%s cannot ask for the ends of its sources: %r", self.stage.name, error)
-                await asyncio.sleep(ASK_LAG_S)
-            finally:
-                await consumer.stop()
+    def source_partitions(self) -> list[TP]:
+        """What ``asker.py`` asks for."""
+        return [TP(source, number) for source in self.stage.sources for number in self.lanes]
+
+    def quiet(self) -> bool:
+        """Whether no lane has had anything to do for a while."""
+        now_s = time.monotonic()
+        return all(now_s - lane.progress_s > QUIET_AFTER_S for lane in self.lanes.values())
+
+    def _newest_ends(self) -> Ends | None:
+        return self._asker.newest if self._asker is not None else None
 
     def liveness(self) -> dict[str, Any]:
         """How the stage stands, for JSON. ``lag``: records and markers to the end; ``None`` where not known yet."""
-        now_s, ends = time.monotonic(), self._ends.offsets if self._ends is not None else {}
+        newest = self._newest_ends()
+        now_s, ends = time.monotonic(), newest.offsets if newest is not None else {}
         return {
             "stage": self.stage.name,
             "state": self.state,

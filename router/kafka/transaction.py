@@ -29,11 +29,14 @@ class Transactions(TransactionManager):  # type: ignore[misc] # Faust's types ar
         self.writers = {}
 
     async def on_rebalance(self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP]) -> None:  # noqa: ARG002 - Faust's signature
-        """Own exactly the writers of the assigned partitions."""
+        """Own exactly the writers of the assigned partitions, each started anew.
+
+        Also of partitions that stay here: a commit returns while Kafka still writes its markers, and until they are
+        written the group's offsets are those before it. Starting a writer waits for them.
+        """
         changelogs = self.app.tables.changelog_topics
-        wanted = {tp.partition for tp in assigned if tp.topic not in changelogs}
-        await asyncio.gather(*(self.writers.pop(partition).stop() for partition in self.writers.keys() - wanted))
-        fresh = {partition: self._new_writer(partition) for partition in wanted - self.writers.keys()}
+        await self.on_stop()
+        fresh = {tp.partition: self._new_writer(tp.partition) for tp in assigned if tp.topic not in changelogs}
         await asyncio.gather(*(writer.start(self.app.stage.outputs) for writer in fresh.values()))
         self.writers |= fresh
 

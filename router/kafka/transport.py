@@ -43,8 +43,8 @@ FETCH_MAX_WAIT_MS = 20
 IDLE_FETCH_MAX_WAIT_MS = 500
 IDLE_AFTER_S = 0.5
 
-#: How often to see whether a position has moved without records.
-LOOK_S = 0.1
+#: How often to see whether a position has moved without records: it takes a transaction that was aborted.
+LOOK_S = 0.2
 
 #: How soon a source whose gate opened is fetched, when meanwhile nothing else has records.
 GATE_S = 0.020

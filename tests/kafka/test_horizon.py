@@ -65,9 +65,11 @@ def test_it_never_goes_back():
     assert horizon.look() == 200
 
 
-def test_a_source_that_was_not_asked_about_is_not_known():
+def test_an_answer_to_a_question_older_than_the_lane_is_passed_over():
     broker = Broker()
     horizon = Horizon([A, B], broker)
     horizon.positions = {A: 0, B: 0}
     broker.newest = Ends(100, {A: 0})
     assert horizon.look() == 0
+    broker.newest = Ends(200, {A: 0, B: 0})
+    assert horizon.look() == 200
