@@ -13,13 +13,17 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
+import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +32,13 @@ from typing import Any, Self
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
+from benchmarks.reader import Reader
 from router.contract.ids import request_id
+from router.contract.topics import Names
+from router.history.audit import Ledger, ListPrice, Report, judge
+from router.history.audit import read_topics as read_ledger
+from router.kafka.client import Client
+from router.kafka.embedded import dying_with_parent
 from router.web.registry import running
 
 CONFIG = """
@@ -60,6 +70,10 @@ latency_ms = 50
 latency_sigma = 0.2
 """
 
+#: The supervisor's own process, beside the names of those it started.
+SUPERVISOR = "up"
+STOP_S = 60.0
+
 
 def request(custom_id: str, *, model: str = "auto", text: str = "hello", **router: Any) -> dict[str, Any]:
     """One valid request."""
@@ -75,19 +89,24 @@ def requests(count: int, name: str = "r", **how: Any) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What the simulated provider was asked."""
+    """What the simulated provider was asked: calls, and those whose idempotency key it had seen before."""
 
     started: int
     repeated: int
 
 
 class System:
-    """``pointsman up`` in a folder of its own. ``processes``: names of those that run, with their pids."""
+    """``pointsman up`` in a folder of its own, which is removed at the end unless ``keep`` is set.
+
+    ``processes``: names of those that run, with their pids.
+    """
 
     def __init__(self, config: str = CONFIG, behaviour: str = BEHAVIOUR, *, prefix: str = "llm") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pointsman-system-"))
         self.data_dir = self.folder / "data"
         self.prefix = prefix
+        self.keep = False
+        self.config = tomllib.loads(config)
         (self.folder / "pointsman.toml").write_text(config)
         (self.folder / "behaviour.toml").write_text(behaviour)
         self.env = {
@@ -100,48 +119,68 @@ class System:
         self._up: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if error is None and not self.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- life ---------------------------------------------------------------------------------------------------
 
-    def start(self, timeout_s: float = 90.0) -> Self:
-        """Returns when everything is ready."""
-        log = (self.folder / "up.log").open("ab")
-        with log:
+    def start(self, timeout_s: float = 120.0) -> Self:
+        """Returns when everything is ready; raises ``RuntimeError`` with the log if it is not."""
+        place = self.folder / "up.log"
+        began = len(place.read_text()) if place.exists() else 0
+        with place.open("ab") as log:
             self._up = subprocess.Popen(
                 [*self.command, "up", f"--sim-behaviour={self.folder / 'behaviour.toml'}"],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=dying_with_parent(),  # noqa: PLW1509 - one system call
             )
-        began = (self.folder / "up.log").read_text().count("ready: http")
         deadline = time.monotonic() + timeout_s
-        while (self.folder / "up.log").read_text().count("ready: http") == began:
+        while "ready: http" not in place.read_text()[began:]:
             if self._up.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((self.folder / "up.log").read_text())
+                raise RuntimeError(place.read_text()[began:])
             time.sleep(0.1)
         return self
 
     def stop(self) -> int | None:
-        """End in order; returns the exit code."""
-        if self._up is None:
+        """End in order; returns the exit code, ``None`` if nothing runs."""
+        up, self._up = self._up, None
+        if up is None or up.poll() is not None:
             return None
-        self._up.send_signal(signal.SIGTERM)
+        up.send_signal(signal.SIGTERM)
         try:
-            return self._up.wait(30)
+            return up.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            self._up.kill()
-            return self._up.wait()
+            up.kill()
+            return up.wait()
 
     def kill_supervisor(self) -> None:
         assert self._up is not None
         self._up.kill()
+        self._up.wait()
+
+    def kill_everything(self) -> None:
+        """SIGKILL to every process of the installation at once: broker, supervisor, and whatever uses the folder."""
+        assert self._up is not None
+        pids = self.orphans()
+        for pid in pids:  # all stand still first, so that none sees another die
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._up.wait()
 
     @property
@@ -150,17 +189,24 @@ class System:
 
     def run(self, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
         """``pointsman ARGUMENTS``, to its end."""
-        return subprocess.run([*self.command, *arguments], env=self.env, text=True, capture_output=True, check=False, **how)
+        command = [*self.command, *arguments]
+        return subprocess.run(command, env=self.env, text=True, capture_output=True, check=False, **how)
 
     def spawn(self, *arguments: str) -> subprocess.Popen[str]:
         """``pointsman ARGUMENTS``, left running."""
         return subprocess.Popen(
-            [*self.command, *arguments], env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*self.command, *arguments],
+            env=self.env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=dying_with_parent(),  # noqa: PLW1509 - one system call
         )
 
     @property
     def processes(self) -> dict[str, int]:
-        return {process.name: process.pid for process in running(self.data_dir)}
+        found = {process.name: process.pid for process in running(self.data_dir)}
+        return found | ({SUPERVISOR: self._up.pid} if self._up is not None else {})
 
     def signal(self, name: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to one process; returns its pid."""
@@ -168,14 +214,29 @@ class System:
         os.kill(pid, number)
         return pid
 
+    @property
+    def broker_pid(self) -> int:
+        """Of the embedded broker."""
+        for pid in self.orphans():
+            with contextlib.suppress(OSError):
+                if b"kafka.Kafka" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+        raise RuntimeError("no broker runs")
+
     def orphans(self) -> list[int]:
-        """Processes of this installation that live though their supervisor does not."""
+        """Processes of this installation that live; after its end there must be none."""
         found = []
         for entry in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 if str(self.data_dir).encode() in entry.read_bytes() and (pid := int(entry.parent.name)) != os.getpid():
                     found.append(pid)
         return found
+
+    def orphans_after(self, within_s: float, *, but: Iterable[int] = ()) -> list[int]:
+        """Those that still live when the time is over; returns at once when there are none."""
+        spared = set(but)
+        wait_for(lambda: not set(self.orphans()) - spared, within_s)
+        return [pid for pid in self.orphans() if pid not in spared]
 
     # --- Kafka --------------------------------------------------------------------------------------------------
 
@@ -204,22 +265,47 @@ class System:
                 await producer.send(self.topic(topic), content, key=key or _key(value))
             await producer.flush()
 
+    def reading(self, *topics: str) -> Reader:
+        """A consumer of these topics that notes when what became readable."""
+        return Reader(self.bootstrap, [self.topic(topic) for topic in topics])
+
     def records(self, *topics: str, isolation: str = "read_committed") -> list[ConsumerRecord]:
         """All that is committed in these topics now."""
         return asyncio.run(read_topics(self.bootstrap, [self.topic(topic) for topic in topics], isolation))
 
+    def values(self, topic: str) -> list[dict[str, Any]]:
+        """The same of one topic, parsed."""
+        return [orjson.loads(record.value) for record in self.records(topic)]
+
     def results(self, count: int, within_s: float = 60.0, settle_s: float = 1.0) -> list[dict[str, Any]]:
         """Waits for ``count`` results, then ``settle_s`` more for any that should not come."""
+        with self.reading("results") as reader:
+            reader.wait(count, within_s, more_s=settle_s)
+            return [orjson.loads(read.record.value) for read in reader.reads]
+
+    def audit(self, within_s: float = 60.0) -> Report:
+        """The audit of all topics, once every window is final; of what there is when the time is over."""
+        prices = {
+            name: ListPrice(
+                prompt=_nano_usd(model["input_usd_per_mtok"]), completion=_nano_usd(model["output_usd_per_mtok"])
+            )
+            for name, model in self.config["models"].items()
+            if not model.get("unpriced")
+        }
         deadline = time.monotonic() + within_s
-        while len(self.records("results")) < count and time.monotonic() < deadline:
-            time.sleep(0.5)
-        time.sleep(settle_s)
-        return [orjson.loads(record.value) for record in self.records("results")]
+        while True:
+            ledger = Ledger(Names(self.prefix), prices)
+            asyncio.run(read_ledger(ledger, Client(self.bootstrap)))
+            report = judge(ledger, now_ms=time.time_ns() // 1_000_000, window_ms=86_400_000)
+            if not (report.unchecked or report.problems) or time.monotonic() > deadline:
+                return report
+            time.sleep(2.0)
 
     # --- the provider -------------------------------------------------------------------------------------------
 
     def calls(self) -> Calls:
-        """From the simulator's call log."""
+        """From the simulator's call log, which outlives it."""
+        time.sleep(0.5)  # it is written five times a second
         keys: Counter[str] = Counter()
         for line in (self.data_dir / "sim-calls.jsonl").read_text().splitlines():
             with contextlib.suppress(json.JSONDecodeError):
@@ -227,6 +313,27 @@ class System:
                 if entry.get("event") == "start":
                     keys[entry["key"]] += 1
         return Calls(sum(keys.values()), sum(count - 1 for count in keys.values()))
+
+    def behave(self, **models: dict[str, Any]) -> None:
+        """Change how simulated models behave from now on: ``behave(small={"errors": {"503": 1.0}})``."""
+        self._simulator("behaviour", {"models": models})
+
+    def in_hand(self) -> int:
+        """Calls that the simulator has been asked and has not answered."""
+        return int(self._simulator("calls")["in_hand"])
+
+    def _simulator(self, what: str, change: dict[str, Any] | None = None) -> dict[str, Any]:
+        address = re.findall(r"provider at (http://[^/]+)/", (self.data_dir / "logs" / "sim.log").read_text())[-1]
+        body = None if change is None else json.dumps(change).encode()
+        asked = urllib.request.Request(f"{address}/sim/{what}", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def _nano_usd(usd_per_mtok: float) -> int:
+    """Nano-dollars a token."""
+    return round(usd_per_mtok * 1000)
 
 
 def _key(value: Any) -> bytes | None:
@@ -259,8 +366,11 @@ def summary(results: Iterable[dict[str, Any]]) -> dict[str, int]:
     return dict(Counter((result["error"] or {"code": "ok"})["code"] for result in results))
 
 
-@contextlib.contextmanager
-def timed(label: str) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    print(f"{label}: {time.monotonic() - began:.1f} s", file=sys.stderr)
+def wait_for(holds: Callable[[], Any], within_s: float, *, every_s: float = 0.2) -> bool:
+    """Whether it held in time."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(every_s)
+    return True
