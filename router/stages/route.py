@@ -36,8 +36,9 @@ from router.stages import route_sessions
 from router.stages.admission import Admission
 from router.stages.context import Context
 from router.stages.dead_letter import dead_letter
+from router.stages.headers import passed_on
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, read_order
-from router.stages.route_records import bare_slip, facts_of, passed_on, request_time_ms, slip_of
+from router.stages.route_records import bare_slip, facts_of, request_time_ms, slip_of
 from router.stages.route_sessions import session_key
 from router.stages.snapshot import SnapshotFollower
 

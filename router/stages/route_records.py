@@ -1,4 +1,4 @@
-"""What route says of a request, as values: its facts for the decision, its slip for settle, what travels on."""
+"""What route says of a request, as values: its facts for the decision, its slip for settle."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from router.stages.route_intake import Asked, Unusable
 #: How far a record's own timestamp may be from now where the broker does not stamp it.
 CLOCK_SKEW_MS = 60_000
 LOG_APPEND_TIME = 1
-
-_PASSED_ON = "traceparent"
-_MAX_PASSED_ON_BYTES = 256
 
 
 def request_time_ms(record: Any, now_ms: int) -> int:
@@ -103,12 +100,3 @@ def bare_slip(request_id: str, item: Unusable, *, origin: Origin, at_ms: int, de
         metadata=error.metadata if isinstance(error, BadRequest) and readable else None,
         lane=lane,
     )
-
-
-def passed_on(headers: Any) -> list[tuple[str, bytes]]:
-    """Headers that go with the request through every hop."""
-    return [
-        (name, value)
-        for name, value in headers
-        if name == _PASSED_ON and value is not None and len(value) <= _MAX_PASSED_ON_BYTES
-    ]

@@ -9,7 +9,6 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +29,7 @@ from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import Context
 from router.stages.dead_letter import dead_letter
+from router.stages.headers import passed_on
 from router.stages.settle_book import NOTHING, Book, Kept
 from router.stages.settle_rows import SettleRows
 
@@ -43,7 +43,6 @@ VERIFIED_SLIPS = 10_000
 #: Room for all of an outcome but the provider's answer and the slip.
 _FRAME_BYTES = 64 * 1024
 _HOUR_MS = 3_600_000
-_PASSED_ON = frozenset({"traceparent", "schema"})
 
 
 class Settle:
@@ -131,7 +130,7 @@ class Settle:
             kept, _ = book.kept(unit, id16)
             if kept.settled:
                 return
-            row = Row(slip=slip, priced=kept.priced, headers=_passed_on(record.headers))
+            row = Row(slip=slip, priced=kept.priced, headers=tuple(passed_on(record.headers)))
         self._take(unit, id16, decide(row, slip, refusal))
 
     def _outcome(self, record: Any, unit: UnitLike) -> None:
@@ -147,7 +146,7 @@ class Settle:
         row = book.open.get(id16)
         kept, expires_s = (NOTHING, 0) if row is not None else book.kept(unit, id16)
         if row is None and not kept.settled and record.timestamp < slip.deadline_at_ms:
-            row = Row(slip=slip, priced=kept.priced, headers=_passed_on(record.headers))
+            row = Row(slip=slip, priced=kept.priced, headers=tuple(passed_on(record.headers)))
         priced, answers = kept.priced, False
         if row is not None:
             priced = row.priced
@@ -261,10 +260,6 @@ def _bounded(outcome: Outcome, value_bytes: int) -> Outcome:
         return outcome
     error = OutcomeError(code="answer_too_large", message=f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
     return replace(outcome, status="error", body=None, error=error)
-
-
-def _passed_on(headers: Iterable[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, value) for name, value in headers if name in _PASSED_ON)
 
 
 def _price_of(listed: Any) -> Price:

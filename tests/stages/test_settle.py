@@ -356,11 +356,30 @@ def test_null_value_is_skipped(world):
     assert world.reasons == []
 
 
+@pytest.mark.parametrize("value", [None, b"x" * 100_000])
+def test_trace_that_is_null_or_too_long_does_not_travel(world, value):
+    slip = world.slip()
+    world.decide(slip, headers=[("traceparent", value), ("schema", None)])
+    world.answer(slip, headers=[("traceparent", value)])
+    (record,) = world.log.records("llm.results")
+    assert [name for name, _ in record.headers] == ["id", "lane"]
+    world.answer(world.slip("r-2"), headers=[("traceparent", value)])
+    assert len(world.results) == 2
+
+
+def test_results_do_not_take_over_the_schema_of_a_decision(world):
+    slip = world.slip()
+    world.decide(slip, headers=[("schema", b"7")])
+    world.answer(slip)
+    assert "schema" not in dict(world.log.records("llm.results")[0].headers)
+
+
 def test_decision_without_a_slip_is_a_dead_letter(world):
     world.log.produce("llm.decisions", b"k", b"{}")
     world.log.produce("llm.decisions", b"k", b"{}", headers=[("slip", b"\xff\xfe")])
+    world.log.produce("llm.decisions", b"k", b"{}", headers=[("slip", None)])
     world.log.run()
-    assert world.reasons == ["wrong_slip", "wrong_slip"]
+    assert world.reasons == ["wrong_slip"] * 3
 
 
 def test_refusal_without_an_error_is_a_dead_letter(world):
