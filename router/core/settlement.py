@@ -19,6 +19,7 @@ Rules
 
 | request | what happens | what follows |
 |---|---|---|
+| unknown | what answers an order | nothing: it was settled and its id forgotten since (an outcome is priced) |
 | unknown | decision | open, then as below; also after the deadline, which then fires at once |
 | unknown | outcome in time | open, then as below |
 | unknown | late outcome | nothing (it is priced) |

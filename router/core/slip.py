@@ -35,7 +35,8 @@ class Slip:
     ``attempt`` 0 is a refusal: no model, no reason. ``stratum``, ``cohort``, ``propensity``, ``policy_version`` and
     ``first_model`` are those of the request's first decision. ``key`` is the request record's key; ``at_ms`` its
     timestamp. ``pool`` and ``baseline`` are ``None`` where the request names a model directly. Texts and ``metadata`` are
-    what ``contract.codec`` has read, so they can be written again.
+    what ``contract.codec`` has read, so they can be written again. ``of_order``: the attempt, or its refusal, answers an
+    order of settle's, so settle has had a row of the request.
     """
 
     request_id: str
@@ -57,6 +58,7 @@ class Slip:
     policy_version: str | None = None
     first_model: str | None = None
     baseline: str | None = None
+    of_order: bool = False
 
 
 _NAMES = tuple(field.name for field in fields(Slip))

@@ -79,6 +79,7 @@ def slip_of(
         policy_version=None if said is None else said.policy_version,
         first_model=None if said is None else said.model,
         baseline=None if choice is None else choice.baseline,
+        of_order=order is not None,
     )
 
 
@@ -99,4 +100,5 @@ def bare_slip(request_id: str, item: Unusable, *, origin: Origin, at_ms: int, de
         custom_id=error.custom_id or "" if isinstance(error, BadRequest) else "",
         metadata=error.metadata if isinstance(error, BadRequest) and readable else None,
         lane=lane,
+        of_order=item.order is not None,
     )

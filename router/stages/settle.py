@@ -112,8 +112,8 @@ class Settle:
         try:
             id16 = bytes.fromhex((record.key or b"").decode("ascii"))
             row = book.open.get(id16)
-            if row is None and record.topic == self._decisions and not book.kept(unit, id16)[0].settled:
-                row = Row(slip=self._slip(_slip_text(record), unit))
+            if row is None and record.topic == self._decisions:
+                row = self._opened(record, self._slip(_slip_text(record), unit), book.kept(unit, id16)[0])
         except (ValueError, PointsmanError):
             return
         if row is not None:
@@ -127,10 +127,9 @@ class Settle:
         id16 = bytes.fromhex(slip.request_id)
         row = book.open.get(id16)
         if row is None:
-            kept, _ = book.kept(unit, id16)
-            if kept.settled:
-                return
-            row = Row(slip=slip, priced=kept.priced, headers=tuple(passed_on(record.headers)))
+            row = self._opened(record, slip, book.kept(unit, id16)[0])
+        if row is None:
+            return
         self._take(unit, id16, decide(row, slip, refusal))
 
     def _outcome(self, record: Any, unit: UnitLike) -> None:
@@ -145,8 +144,8 @@ class Settle:
         charge = Charge(cost_nano_usd(price, outcome.usage), price.version)
         row = book.open.get(id16)
         kept, expires_s = (NOTHING, 0) if row is not None else book.kept(unit, id16)
-        if row is None and not kept.settled and record.timestamp < slip.deadline_at_ms:
-            row = Row(slip=slip, priced=kept.priced, headers=tuple(passed_on(record.headers)))
+        if row is None and record.timestamp < slip.deadline_at_ms:
+            row = self._opened(record, slip, kept)
         priced, answers = kept.priced, False
         if row is not None:
             priced = row.priced
@@ -159,6 +158,13 @@ class Settle:
             book.keep(unit, id16, Kept(kept.settled, priced | {pair}), expires_s)
         if pair not in priced:
             self._emit_usage(unit, record, slip, outcome, charge, answers=answers)
+
+    @staticmethod
+    def _opened(record: Any, slip: Slip, kept: Kept) -> Row | None:
+        """The row of a request that is not open, ``None`` if it was settled: as is known, or as an order says."""
+        if kept.settled or slip.of_order:
+            return None
+        return Row(slip=slip, priced=kept.priced, headers=tuple(passed_on(record.headers)))
 
     def _slip(self, text: str, unit: UnitLike) -> Slip:
         """The genuine slip; of a decision it is remembered for a while: the outcome most likely brings the same text."""

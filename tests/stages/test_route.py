@@ -430,6 +430,7 @@ def test_a_retry_repeats_what_the_first_decision_said_in_its_slip(world):
         "thompson:3",
     )
     assert (slip.first_model, slip.model, slip.key, slip.custom_id) == ("small", "small", b"caller", "r-1")
+    assert {each.attempt: each.of_order for each in world.slips()} == {1: False, 2: True}
     (work,) = world.work("small")
     assert work.body["messages"] == [{"role": "user", "content": "hello"}]
 
@@ -448,6 +449,7 @@ def test_when_no_model_is_left_the_last_error_is_the_refusal(world):
     world.order(asked, reason="fallback", exclude=("small", "large"), last_error="rate_limited")
     world.run()
     assert (0, "rate_limited") in [(one.attempt, one.error and one.error.code) for one in world.decisions()]
+    assert {each.attempt: each.of_order for each in world.slips()} == {1: False, 0: True}
 
 
 @pytest.mark.parametrize("offset", [0, 7])
@@ -458,7 +460,8 @@ def test_a_body_that_is_gone_or_not_what_it_was_ends_with_an_internal_error(worl
     world.run()
     refused = next(one for one in world.decisions() if one.attempt == 0)
     assert (refused.request_id, refused.error.code) == (request_id("default", "r-1"), "internal_error")
-    assert next(one for one in world.slips() if one.attempt == 0).origin == origin
+    slip = next(one for one in world.slips() if one.attempt == 0)
+    assert (slip.origin, slip.of_order) == (origin, True)
 
 
 def test_an_order_that_nobody_of_ours_wrote_is_a_dead_letter(world):

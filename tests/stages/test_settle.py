@@ -319,6 +319,23 @@ def test_answer_of_a_duplicate_on_another_model_is_priced_too(world):
     assert len(world.results) == 1
 
 
+def test_answers_to_an_order_of_a_request_settled_and_forgotten_since_open_nothing(world):
+    """Route was down past the deadline, and the id is forgotten when it comes back."""
+    slip = world.slip()
+    world.decide(slip)
+    world.answer(slip, "error")
+    world.log.advance(60_000)
+    assert [result.error.code for result in world.results] == ["deadline_exceeded"]
+    world.log.advance(2 * WINDOW_MS, step_ms=WINDOW_MS)
+    late = replace(slip, of_order=True, deadline_at_ms=world.log.clock() + 1_000)
+    world.refuse(late, "deadline_exceeded")
+    world.decide(replace(late, attempt=2))
+    world.answer(replace(late, attempt=2))
+    world.log.advance(60_000)
+    assert len(world.results) == 1
+    assert [usage.attempt for usage in world.usage] == [1, 2]
+
+
 def test_open_requests_survive_a_restart(world):
     slip = world.slip()
     world.decide(slip)

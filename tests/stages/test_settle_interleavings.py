@@ -167,7 +167,8 @@ class Interleavings(RuleBasedStateMachine):
             self.read[topic] += 1
             life = self.life_of(slip.request_id)
             before = life.results
-            if life.winner is None and (topic == DECISIONS or record.timestamp < slip.deadline_at_ms):
+            opens = not slip.of_order and (topic == DECISIONS or record.timestamp < slip.deadline_at_ms)
+            if life.winner is None and opens:
                 life.winner, life.expires_ms = slip.origin, None
             self.turn(lambda unit, record=record: self.stage.handle(self.batch(record), unit))
             self.watch_record(life, record, slip, before)
@@ -281,11 +282,10 @@ class Interleavings(RuleBasedStateMachine):
         model = order["prefer"] or min({"small", "mid", "odd"} - set(order["exclude"]))
         assert order["prefer"] is not None or slip.pool is not None, "a direct request never falls back"
         if self.offset % 4:
-            self.dispatch(replace(slip, attempt=order["attempt"], model=model, reason=order["reason"]))
+            self.dispatch(replace(slip, attempt=order["attempt"], model=model, reason=order["reason"], of_order=True))
         else:
-            self.decide(
-                replace(slip, attempt=0, model=None, reason=None), {"code": "no_model_available", "message": "m"}
-            )
+            refused = replace(slip, attempt=0, model=None, reason=None, of_order=True)
+            self.decide(refused, {"code": "no_model_available", "message": "m"})
 
     # How it is done
 
