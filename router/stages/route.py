@@ -37,7 +37,7 @@ from router.stages.admission import Admission
 from router.stages.context import Context
 from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
-from router.stages.route_intake import Asked, Intake, Unusable, bad_request, read_order
+from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
 from router.stages.route_records import bare_slip, facts_of, request_time_ms, slip_of
 from router.stages.route_sessions import session_key
 from router.stages.snapshot import SnapshotFollower
@@ -120,11 +120,13 @@ class Route:
             if isinstance(order := read_order(record.value), Order):
                 self._turn_down(record, Unusable(error, None, order), unit)
             return
+        key = key_that_fits(record.key)
         try:
             parsed = decode_request(record.value)
-        except BadRequest:
-            return
-        self._refuse_unread(record, bad_request(parsed, str(error)), None, unit, code=Code.INTERNAL_ERROR)
+        except BadRequest as bad:
+            self._refuse_unread(record, bad, key, unit, code=Code.INVALID_REQUEST)
+        else:
+            self._refuse_unread(record, bad_request(parsed, str(error)), key, unit, code=Code.INTERNAL_ERROR)
 
     def _route(self, record: Any, asked: Asked, snapshot: Snapshot, unit: UnitLike) -> None:
         """Decide one attempt and send it on its way."""

@@ -108,7 +108,7 @@ class Intake:
         try:
             parsed = decode_request(value)
         except BadRequest as error:
-            return Unusable(error, key if key is None or len(key) <= MAX_KEY_BYTES else None, order)
+            return Unusable(error, key_that_fits(key), order)
         if key is not None and len(key) > MAX_KEY_BYTES:
             return Unusable(
                 bad_request(parsed, f"the record's key has {len(key)} bytes, more than {MAX_KEY_BYTES}"), None
@@ -135,6 +135,11 @@ class Intake:
         if parsed.request.router.max_cost_nano_usd is not None:
             return True
         return any((1 - _NEAR) * limit <= tokens <= (1 + _NEAR) * limit for limit in self._limits)
+
+
+def key_that_fits(key: bytes | None) -> bytes | None:
+    """A record's key where it is short enough to travel, else none."""
+    return None if key is None or len(key) > MAX_KEY_BYTES else key
 
 
 def bad_request(parsed: ParsedRequest, problem: str) -> BadRequest:

@@ -332,6 +332,26 @@ def test_a_record_that_killed_the_process_is_given_up_with_an_answer(world):
     world.run()
     assert world.errors() == [(0, "internal_error")]
     assert [one["reason"]["code"] for one in world.dead()] == ["internal_error"]
+    assert [slip.key for slip in world.slips()] == [b"k"]
+
+
+def test_a_bad_request_that_killed_the_process_is_answered_with_what_is_wrong_with_it(world):
+    world.log.give_up(world.route.name, world.ask(method="GET", key=b"caller"))
+    world.log.give_up(world.route.name, world.produce(b"hostile"))
+    assert world.errors() == [(0, "invalid_request")]
+    assert [slip.key for slip in world.slips()] == [b"caller"]
+    assert len(world.dead()) == 2
+
+
+def test_an_order_that_killed_the_process_ends_its_request(world):
+    asked = world.ask()
+    world.order(asked)
+    (order,) = world.log.records(NAMES.of("redispatch"))
+    world.log.give_up(world.route.name, order)
+    assert (0, "internal_error") in [(one.attempt, one.error and one.error.code) for one in world.decisions()]
+    (slip,) = [slip for slip in world.slips() if slip.attempt == 0]
+    assert (slip.request_id, slip.of_order) == (request_id("default", "r-1"), True)
+    assert [one["reason"]["code"] for one in world.dead()] == ["internal_error"]
 
 
 # --- the snapshot ---
