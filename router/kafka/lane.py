@@ -4,6 +4,7 @@
 
 - Batches that arrive while a turn commits share the next one: a quiet partition commits each record at once, a busy one
   rarely and in bulk. No timer to tune.
+- A stage that nobody waits for may let a turn stay open for ``linger_s`` after the last commit: fewer transactions.
 - A turn ends after ``TURN_S`` of handler time. Long batches are cut into pieces of about ``PIECE_S``, and the loop runs
   between pieces: other partitions and commits get their share.
 - ``tick`` runs at least every 100 ms, in the open turn or in one of its own; one that changes nothing commits nothing.
@@ -97,7 +98,7 @@ class Turn:
     """What one transaction will hold.
 
     ``worth``: whether there is more in it than advances without records. ``handled``: first offset and the one after
-    the last, of each source that has records in it.
+    the last, of each source that has records in it. ``spent_s``: handler time since it holds something.
     """
 
     unit: Unit
@@ -105,6 +106,12 @@ class Turn:
     done: list[Delivery] = field(default_factory=list)
     worth: bool = False
     handled: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    spent_s: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is anything in it to commit for its own sake."""
+        return self.worth or bool(self.unit)
 
 
 class Lane:
@@ -199,11 +206,13 @@ class Lane:
         try:
             while not self._closing:
                 await self._work(turn)
-                if turn.worth or turn.unit or (turn.offsets and time.monotonic() - self.committed_s > ADVANCE_S):
+                if self._is_due(turn):
                     await self._commit(turn)
                     turn = self._new_turn()
                 else:
-                    await self._sleep()
+                    await self._sleep(turn)
+            if turn.holds:
+                await self._commit(turn)
             if self._mark is not None:
                 self._mark.leave()
         except asyncio.CancelledError:
@@ -226,8 +235,9 @@ class Lane:
 
     async def _work(self, turn: Turn) -> None:
         """Ticks and pieces for about ``TURN_S`` of handler time, or until nothing is left to do."""
-        spent_s = 0.0
-        while spent_s < TURN_S:
+        if not turn.holds:
+            turn.spent_s = 0.0
+        while turn.spent_s < TURN_S:
             began_s = time.perf_counter()
             if began_s >= self._next_tick_s:
                 self._tick(turn)
@@ -237,7 +247,7 @@ class Lane:
                     return
             else:
                 return
-            spent_s += time.perf_counter() - began_s
+            turn.spent_s += time.perf_counter() - began_s
             await asyncio.sleep(0)
 
     def _handle(self, waiting: Waiting, turn: Turn) -> None:
@@ -317,6 +327,13 @@ class Lane:
         if self._mark is not None:
             self._mark.enter(batch.tp.topic, batch.records[0].offset, batch.records[-1].offset + 1)
 
+    def _is_due(self, turn: Turn) -> bool:
+        """Whether the turn is to be committed now."""
+        age_s = time.monotonic() - self.committed_s
+        if turn.holds:
+            return age_s >= self._stage.linger_s or turn.spent_s >= TURN_S
+        return bool(turn.offsets) and age_s > ADVANCE_S
+
     async def _commit(self, turn: Turn) -> None:
         if time.perf_counter() >= self._next_tick_s - TICK_S * 2 / 3:
             self._tick(turn)  # soon due, and none can run while this commits
@@ -341,9 +358,11 @@ class Lane:
         for (topic, _), (first, after) in list(turn.handled.items())[:1]:
             self._mark.enter(topic, first, after)
 
-    async def _sleep(self) -> None:
-        """Until a batch arrives or is prepared, the next tick is due, or the lane is to close."""
+    async def _sleep(self, turn: Turn) -> None:
+        """Until a batch arrives or is prepared, the next tick or the open turn is due, or the lane is to close."""
         wait_s = self._next_tick_s - time.perf_counter()
+        if turn.holds:
+            wait_s = min(wait_s, self.committed_s + self._stage.linger_s - time.monotonic())
         if self._waiting and (self._waiting[0].preparing is None or self._waiting[0].preparing.done()):
             wait_s = min(wait_s, READY_S)  # not ready: nobody tells when that changes
         if wait_s == float("inf"):

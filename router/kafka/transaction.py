@@ -36,8 +36,13 @@ class Transactions(TransactionManager):  # type: ignore[misc] # Faust's types ar
         """
         changelogs = self.app.tables.changelog_topics
         await self.on_stop()
-        fresh = {tp.partition: self._new_writer(tp.partition) for tp in assigned if tp.topic not in changelogs}
-        await asyncio.gather(*(writer.start(self.app.stage.outputs) for writer in fresh.values()))
+        wanted = {tp.partition for tp in assigned if tp.topic not in changelogs}
+        fresh = {partition: self._new_writer(partition) for partition in wanted}
+        try:
+            await asyncio.gather(*(writer.start(self.app.stage.outputs) for writer in fresh.values()))
+        except BaseException:
+            await asyncio.gather(*(writer.stop() for writer in fresh.values()), return_exceptions=True)
+            raise
         self.writers |= fresh
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

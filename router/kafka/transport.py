@@ -228,6 +228,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             return active
         return {tp for tp in active if self.app.in_recovery and self._is_changelog_tp(tp)}
 
+    async def verify_all_partitions_active(self) -> None:
+        """Faust would report partitions that its own timer does not commit; ``StageApp.liveness`` tells what is so."""
+
     def _new_offset(self, tp: TP) -> int | None:
         """Faust looks for the first gap among acknowledged offsets; batches are acknowledged in order."""
         acked = self._acked[tp]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import NotEnoughReplicasError
 from aiokafka.producer import sender
 from aiokafka.structs import OffsetAndMetadata
 
@@ -33,6 +34,8 @@ PRODUCE_BATCH_BYTES = 512 * 1024
 #: would wait 100 ms, respectively 20 ms; the markers take 1-3 ms.
 RETRY_BACKOFF_MS = 2
 sender.BACKOFF_OVERRIDE = RETRY_BACKOFF_MS / 1000  # the 20 ms: a module constant
+#: aiokafka warns each time; it is how a busy partition looks, several times a second, and no news.
+sender.log.addFilter(lambda record: NotEnoughReplicasError not in (record.args or ()))
 
 
 class Writer:

@@ -38,7 +38,16 @@ def test_the_installed_version_is_the_one_pinned(package, name):
     [
         (
             Consumer,
-            ["_new_offset", "_add_gap", "_get_active_partitions", "_is_changelog_tp", "getmany", "subscribe", "ack"],
+            [
+                "_new_offset",
+                "_add_gap",
+                "_get_active_partitions",
+                "_is_changelog_tp",
+                "getmany",
+                "subscribe",
+                "ack",
+                "verify_all_partitions_active",
+            ],
         ),
         (driver.Consumer, ["_new_consumer_thread"]),
         (
@@ -55,7 +64,7 @@ def test_the_installed_version_is_the_one_pinned(package, name):
         (Store, ["persisted_offset", "on_rebalance", "reset_state", "apply_changelog_batch"]),
         (Fetcher, ["_get_actions_per_node"]),
         (FetchResult, ["calculate_backoff"]),
-        (sender, ["BACKOFF_OVERRIDE"]),
+        (sender, ["BACKOFF_OVERRIDE", "log"]),
         (TRANSPORTS, ["aliases"]),
         (STORES, ["aliases"]),
     ],

@@ -120,6 +120,37 @@ async def test_an_open_transaction_holds_the_horizon_back_and_empty_sources_do_n
         assert not any(lags.values())
 
 
+async def test_the_horizon_goes_on_where_partitions_move_and_come_back(client, prefix, topics, tmp_path):
+    a, b, out = topics
+    seen = [{}, {}]
+
+    def stage(number):
+        return Stage(
+            name=prefix,
+            sources=(a, b),
+            outputs=frozenset({out}),
+            handle=copy_to(out),
+            tick=lambda now_ms, unit: seen[number].update({unit.partition: unit.read_to_ms}),
+            rows=DictRows,
+        )
+
+    async with running(stage(0), client, tmp_path) as first:
+        await fill(client, a, 100)
+        await until(lambda: len(seen[0]) == 4 and all(seen[0].values()))
+        second = new_stage_app(stage(1), client, partitions=4, data_dir=tmp_path, session_timeout_s=3.0)
+        await second.start()
+        await until(lambda: len(first.lanes) == len(second.lanes) == 2)
+        joined_ms = first.clock()
+        moved, kept = [*second.lanes], [*first.lanes]
+        await until(lambda: all(seen[1].get(one, 0) > joined_ms for one in moved))
+        await until(lambda: all(seen[0][one] > joined_ms for one in kept))
+        await second.stop()
+        await until(lambda: len(first.lanes) == 4)
+        left_ms = first.clock()
+        await until(lambda: all(at_ms > left_ms for at_ms in seen[0].values()))
+    assert len(await read_committed(client, out)) == 100
+
+
 async def test_a_stage_that_is_not_ready_holds_its_horizon_back(client, prefix, topics, tmp_path):
     a, _, _ = topics
     horizon, ready = {}, [True]
