@@ -206,13 +206,10 @@ class Lane:
         try:
             while not self._closing:
                 await self._work(turn)
+                await self._sleep(turn)
                 if self._is_due(turn):
                     await self._commit(turn)
                     turn = self._new_turn()
-                else:
-                    await self._sleep(turn)
-            if turn.holds:
-                await self._commit(turn)
             if self._mark is not None:
                 self._mark.leave()
         except asyncio.CancelledError:
@@ -329,10 +326,15 @@ class Lane:
 
     def _is_due(self, turn: Turn) -> bool:
         """Whether the turn is to be committed now."""
-        age_s = time.monotonic() - self.committed_s
         if turn.holds:
-            return age_s >= self._stage.linger_s or turn.spent_s >= TURN_S
-        return bool(turn.offsets) and age_s > ADVANCE_S
+            return self._closing or self._linger_left_s() <= 0 or turn.spent_s >= TURN_S
+        return bool(turn.offsets) and time.monotonic() - self.committed_s > ADVANCE_S
+
+    def _linger_left_s(self) -> float:
+        """How much longer a turn may stay open. While a record is sought that kills the process: not at all."""
+        if self._mark is not None and self._mark.suspicious:
+            return 0.0
+        return self.committed_s + self._stage.linger_s - time.monotonic()
 
     async def _commit(self, turn: Turn) -> None:
         if time.perf_counter() >= self._next_tick_s - TICK_S * 2 / 3:
@@ -360,9 +362,11 @@ class Lane:
 
     async def _sleep(self, turn: Turn) -> None:
         """Until a batch arrives or is prepared, the next tick or the open turn is due, or the lane is to close."""
+        if self._is_due(turn):
+            return
         wait_s = self._next_tick_s - time.perf_counter()
         if turn.holds:
-            wait_s = min(wait_s, self.committed_s + self._stage.linger_s - time.monotonic())
+            wait_s = min(wait_s, self._linger_left_s())
         if self._waiting and (self._waiting[0].preparing is None or self._waiting[0].preparing.done()):
             wait_s = min(wait_s, READY_S)  # not ready: nobody tells when that changes
         if wait_s == float("inf"):

@@ -290,3 +290,35 @@ async def test_a_record_that_kills_again_and_again_is_found_and_given_up(tmp_pat
     assert max(offsets[SOURCE] for _, offsets in writer.commits) == count
     # Suspicion ends with the commit behind the range: the next death counts from one.
     assert not Marks(tmp_path / "marks", 1).of(0).suspicious
+
+
+async def test_a_stage_that_lingers_lets_batches_share_a_commit():
+    handled, writer = [], NotingWriter(commit_s=0)
+
+    def handle(batch, unit):
+        handled.extend(batch.records)
+        unit.emit("out", b"k", b"v")
+
+    lane = lane_of(stage(handle, linger_s=30.0), writer)
+    first, second = delivery(0, 2), delivery(2, 3)
+    await lane.put(first)
+    await until(lambda: len(handled) == 2)
+    await lane.put(second)
+    await until(lambda: len(handled) == 5)
+    assert not writer.commits
+    assert not first.acked
+    await lane.close()
+    ((outputs, offsets),) = writer.commits
+    assert len(outputs["out", 0]) == 2
+    assert offsets == {("in", 0): 5}
+    assert first.acked
+    assert second.acked
+
+
+async def test_a_turn_that_lingers_ends_when_it_has_worked_for_long():
+    writer = NotingWriter(commit_s=0)
+    lane = lane_of(stage(lambda batch, unit: burn(TURN_S), linger_s=30.0), writer)
+    await lane.put(delivery(0, 1))
+    await until(lambda: writer.commits)
+    await lane.close()
+    assert [offsets for _, offsets in writer.commits] == [{("in", 0): 1}]
