@@ -33,7 +33,7 @@ from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.account_books import ANNOUNCED, UPDATE_EVERY_MS, Books, Part, Row, row_key, seen_key
-from router.stages.context import Context
+from router.stages.context import LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 
 NAME = "account"
@@ -73,6 +73,7 @@ class Account:
             tick=self.tick,
             index=self.index,
             rows=DictRows,
+            linger_s=LINGER_S,
             culprit=give_up(NAME, self._dead),
         )
 
@@ -117,7 +118,7 @@ class Account:
                 read(record, place)
             except (ValueError, LookupError, TypeError) as error:
                 letter = dead_letter(record, unreadable(error), stage=NAME, at_ms=now_ms)
-                unit.emit(self._dead, record.key, letter)
+                unit.emit(self._dead, *letter)
         for (start_ms, dimensions), counts in parts.items():
             key = orjson.dumps([*dimensions])
             value = orjson.dumps([_COUNTS, start_ms, [*dimensions], counts.to_json()])
@@ -208,7 +209,7 @@ class Account:
                     changed.add(books.add(*values))
             except (ValueError, LookupError, TypeError) as error:
                 letter = dead_letter(record, unreadable(error), stage=NAME, at_ms=unit.now_ms)
-                unit.emit(self._dead, record.key, letter)
+                unit.emit(self._dead, *letter)
         for start_ms, dimensions in changed:
             books.store(start_ms, dimensions, unit)
 

@@ -1,4 +1,4 @@
-"""A record that cannot be used leaves whole, up to 1 MiB, with the reason why. The partition goes on."""
+"""A record that cannot be used leaves with the reason why. The partition goes on."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def give_up(stage: str, topic: str) -> Callable[[Rejected, Emitter], None]:
 
     def culprit(record: Rejected, unit: Emitter) -> None:
         error = PointsmanError(f"stage {stage} died of it three times")
-        unit.emit(topic, record.key, dead_letter(record, error, stage=stage, at_ms=unit.now_ms))
+        unit.emit(topic, *dead_letter(record, error, stage=stage, at_ms=unit.now_ms))
 
     return culprit

@@ -49,7 +49,7 @@ from router.kafka.bodies import BodyReader, Place
 from router.kafka.stage import Stage
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
-from router.stages.context import Context
+from router.stages.context import LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 from router.stages.feedback_desk import OFFSETS, Desk
 from router.stages.settle_rows import SettleRows
@@ -91,6 +91,7 @@ class FeedbackStage:
             index=Desk.of,
             rows=lambda: SettleRows(self._max_ids),
             resources=(self._bodies,),
+            linger_s=LINGER_S,
             culprit=give_up(NAME, self._dead),
         )
 
@@ -276,7 +277,7 @@ class FeedbackStage:
         unit.emit(self._verified, verified.request_id.encode(), encode(verified), headers=[*headers])
 
     def _reject(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
-        unit.emit(self._dead, record.key, dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
+        unit.emit(self._dead, *dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
-from router.stages.context import Context
+from router.stages.context import LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ class Learn:
             tick=self.tick,
             index=self.index,
             rows=DictRows,
+            linger_s=LINGER_S,
             culprit=give_up(NAME, self._dead),
         )
 
@@ -120,7 +121,7 @@ class Learn:
             except BadRecord as error:
                 error.code = RejectCode.INVALID_FEEDBACK
                 letter = dead_letter(record, error, stage=NAME, at_ms=unit.now_ms)
-                unit.emit(self._dead, record.key, letter)
+                unit.emit(self._dead, *letter)
                 continue
             seen = self._observation(reward, at_ms)
             if isinstance(seen, str):

@@ -256,7 +256,7 @@ class Route:
         unit.emit(self._decisions, key, encode(decision), partition=unit.by_key(self._decisions, key), headers=headers)
 
     def _bury(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
-        unit.emit(self._dead, record.key, dead_letter(record, error, stage=self._name, at_ms=unit.now_ms))
+        unit.emit(self._dead, *dead_letter(record, error, stage=self._name, at_ms=unit.now_ms))
 
     def _keep_snapshot(self, snapshot: Snapshot, unit: UnitLike) -> None:
         """Write a version to the log before the lane's first decision by it, and again each day that it lasts."""

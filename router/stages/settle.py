@@ -235,7 +235,7 @@ class Settle:
         unit.emit(self._load, f"{NAME}/{unit.partition}".encode(), encode(load))
 
     def _reject(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
-        unit.emit(self._dead, record.key, dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
+        unit.emit(self._dead, *dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
 
 
 def build(context: Context) -> list[Stage]:

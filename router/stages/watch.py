@@ -33,7 +33,7 @@ from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
-from router.stages.context import Context
+from router.stages.context import LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 
 NAME = "watch"
@@ -87,6 +87,7 @@ class Watch:
             tick=self.tick,
             index=self.index,
             rows=DictRows,
+            linger_s=LINGER_S,
             culprit=give_up(NAME, self._dead),
         )
 
@@ -198,7 +199,7 @@ class Watch:
             unit.emit(self._alerts, key.encode(), encode(alert))
 
     def _reject(self, record: Any, error: BadRecord, unit: UnitLike) -> None:
-        unit.emit(self._dead, record.key, dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
+        unit.emit(self._dead, *dead_letter(record, error, stage=NAME, at_ms=unit.now_ms))
 
 
 def build(context: Context) -> list[Stage]:

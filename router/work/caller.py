@@ -96,8 +96,8 @@ class Caller:
         try:
             work = self._read(record.value)
         except BadRecord as error:
-            letter = dead_letter(record, error, stage=STAGE, at_ms=self._clock())
-            return [calls.Outcome(self._dead_letters, record.partition % self._partitions, record.key, letter)]
+            key, letter = dead_letter(record, error, stage=STAGE, at_ms=self._clock())
+            return [calls.Outcome(self._dead_letters, record.partition % self._partitions, key, letter)]
         trace = next((value for name, value in record.headers if name == TRACEPARENT), None)
         answer = await self._answer(work, trace, batch=record.topic == self._batch_topic)
         headers: Headers = [] if trace is None else [(TRACEPARENT, trace)]

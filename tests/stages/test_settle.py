@@ -366,6 +366,14 @@ def test_unreadable_outcome_is_a_dead_letter(world, value):
     assert world.reasons == ["invalid_outcome"]
 
 
+def test_key_of_megabytes_stops_nobody(world):
+    record = world.log.produce("llm.outcomes", b"k" * 4_000_000, b"{")
+    world.log.run()
+    world.log.give_up("llm-settle", record)
+    assert world.reasons == ["invalid_outcome", "internal_error"]
+    assert all(len(letter.key or b"") + len(letter.value) < 2**20 for letter in world.log.records("llm.dead-letter"))
+
+
 def test_null_value_is_skipped(world):
     world.log.produce("llm.outcomes", None, None)
     world.log.produce("llm.decisions", None, None)
