@@ -12,6 +12,9 @@ from router.contract.topics import Names
 from router.core.slip import Keyring
 from router.kafka.client import Client
 
+#: Of the stages whose output nobody waits for: with it a stage makes at most 5 transactions a second and partition.
+LINGER_S = 0.2
+
 
 def wall_clock_ms() -> int:
     """Milliseconds since 1970."""
