@@ -40,6 +40,8 @@ DIRECT_ATTEMPTS = 4
 DUE_A_TICK = 400
 #: Slips remembered as genuine, some 10 MiB: those of 2 s at 5,000 requests a second.
 VERIFIED_SLIPS = 10_000
+#: Of what a worker calls things: it goes into rows, results and usage.
+MAX_NAME_CHARACTERS = 256
 #: Room for all of an outcome but the provider's answer and the slip.
 _FRAME_BYTES = 64 * 1024
 _HOUR_MS = 3_600_000
@@ -261,11 +263,21 @@ def _refusal(value: bytes) -> ErrorInfo:
 
 
 def _bounded(outcome: Outcome, value_bytes: int) -> Outcome:
-    """An answer over the limit, from a worker that does not look at it, is an error."""
-    if outcome.body is None or value_bytes - len(outcome.slip) <= MAX_ANSWER_BYTES + _FRAME_BYTES:
+    """Within limits, whatever the worker is: an answer over the limit is an error, long names are cut."""
+    error = outcome.error
+    if outcome.body is not None and value_bytes - len(outcome.slip) > MAX_ANSWER_BYTES + _FRAME_BYTES:
+        error = OutcomeError(code="answer_too_large", message=f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        outcome = replace(outcome, status="error", body=None, error=error)
+    names = outcome.served_model or "", outcome.endpoint or "", error.code if error is not None else ""
+    if max(map(len, names)) <= MAX_NAME_CHARACTERS:
         return outcome
-    error = OutcomeError(code="answer_too_large", message=f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-    return replace(outcome, status="error", body=None, error=error)
+    served_model, endpoint, code = (name[:MAX_NAME_CHARACTERS] for name in names)
+    return replace(
+        outcome,
+        served_model=None if outcome.served_model is None else served_model,
+        endpoint=None if outcome.endpoint is None else endpoint,
+        error=None if error is None else replace(error, code=code),
+    )
 
 
 def _price_of(listed: Any) -> Price:

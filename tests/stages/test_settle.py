@@ -427,6 +427,17 @@ def test_answer_over_the_limit_falls_back(world):
     assert [order.reason for order in world.orders] == ["fallback"]
 
 
+def test_names_of_half_a_megabyte_are_cut(world):
+    long = "x" * 500_000
+    world.answer(world.slip(), "rate_limited", served_model=long, endpoint=long, error={"code": long, "message": long})
+    world.log.advance(60_000)
+    (attempt,) = world.results[0].router.attempts
+    assert (attempt.served_model, attempt.endpoint) == ("x" * 256, "x" * 256)
+    assert world.usage[0].error_code == "x" * 256
+    assert world.reasons == []
+    assert all(len(record.value or b"") < 10_000 for record in world.log.records("llm-settle-rows-changelog"))
+
+
 def test_record_that_ends_the_process_again_and_again_ends_its_request(world):
     slip = world.slip()
     world.decide(slip)
