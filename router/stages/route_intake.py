@@ -9,24 +9,33 @@ Each record becomes one of
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from router.config import Config
 from router.contract.codec import decode
-from router.contract.errors import BadRecord, PointsmanError, RejectCode
+from router.contract.errors import BadRecord, PointsmanError, RejectCode, Unavailable
 from router.contract.requests import BadRequest, ParsedRequest, decode_request
 from router.core.classify import Classifier, Rule, RuleClassifier
 from router.core.prompt import read_body
 from router.core.records import Order
 from router.core.strata import Strata
 from router.core.tokens import TokenCount, o200k_base
-from router.kafka.bodies import BodyReader
+from router.kafka.bodies import BodyReader, Place
 from router.kafka.transport import Batch
+
+log = logging.getLogger(__name__)
 
 #: A key travels in the slip, there and back; longer ones are refused.
 MAX_KEY_BYTES = 16 * 1024
+
+#: Between tries to read bodies while Kafka does not answer.
+RETRY_S = 0.5
 
 #: An estimate this near to a limit (a context window) is counted again, exactly.
 _NEAR = 0.15
@@ -81,8 +90,17 @@ class Intake:
             for order in orders
             if isinstance(order, Order)
         ]
-        found = iter(await self._bodies.fetch(places))
+        found = iter(await self._read_bodies(places))
         return [(order, next(found) if isinstance(order, Order) else None) for order in orders]
+
+    async def _read_bodies(self, places: Sequence[Place]) -> Sequence[Any]:
+        """Waits for as long as Kafka does not answer: an error here would be blamed on the orders in hand."""
+        while True:
+            try:
+                return await self._bodies.fetch(places)
+            except (KafkaError, Unavailable) as error:
+                log.warning("cannot read the bodies of %d further attempts yet: %r", len(places), error)
+                await asyncio.sleep(RETRY_S)
 
     def read(self, batch: Batch) -> Sequence[Item]:
         """One item a record."""

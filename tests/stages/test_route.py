@@ -1,16 +1,19 @@
 import orjson
 import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from router.config import loads
 from router.contract.codec import decode, encode, to_rfc3339
+from router.contract.errors import Unavailable
 from router.contract.ids import partition_of, request_id
 from router.contract.records import Control, Decision, Health, Origin, Weights, Work
 from router.contract.topics import MAX_REQUEST_BYTES, Names
 from router.core.records import First, Load, Order
 from router.core.slip import Keyring, verify
 from router.core.snapshot import Snapshot
+from router.kafka.bodies import BodyReader
 from router.kafka.client import Client
-from router.stages import route_sessions
+from router.stages import route_intake, route_sessions
 from router.stages.context import Context
 from router.stages.route import build
 from router.stages.route_intake import MAX_KEY_BYTES
@@ -482,6 +485,24 @@ def test_a_body_that_is_gone_or_not_what_it_was_ends_with_an_internal_error(worl
     assert (refused.request_id, refused.error.code) == (request_id("default", "r-1"), "internal_error")
     slip = next(one for one in world.slips() if one.attempt == 0)
     assert (slip.origin, slip.of_order) == (origin, True)
+
+
+def test_orders_wait_while_kafka_does_not_answer_and_are_not_blamed_for_it(world, monkeypatch):
+    """An error of ``prefetch`` would end the process; after three of them an order of the batch would be given up."""
+    monkeypatch.setattr(route_intake, "RETRY_S", 0.0)
+    asked = world.ask()
+    world.order(asked)
+    failures = [KafkaConnectionError("away"), KafkaTimeoutError(), Unavailable("no broker")]
+
+    def lookup(place):
+        if failures:
+            raise failures.pop()
+        return asked
+
+    next(one for one in world.route.resources if isinstance(one, BodyReader)).read_from(lookup)
+    world.run()
+    assert failures == []
+    assert {one.attempt: one.model for one in world.decisions()}[2] == "small"
 
 
 def test_an_order_that_nobody_of_ours_wrote_is_a_dead_letter(world):
