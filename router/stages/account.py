@@ -74,7 +74,6 @@ class Account:
             index=self.index,
             rows=DictRows,
             linger_s=LINGER_S,
-            linger_s=LINGER_S,
             culprit=give_up(NAME, self._dead),
         )
 

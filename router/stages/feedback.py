@@ -92,7 +92,6 @@ class FeedbackStage:
             rows=lambda: SettleRows(self._max_ids),
             resources=(self._bodies,),
             linger_s=LINGER_S,
-            linger_s=LINGER_S,
             culprit=give_up(NAME, self._dead),
         )
 

@@ -95,7 +95,6 @@ class Learn:
             index=self.index,
             rows=DictRows,
             linger_s=LINGER_S,
-            linger_s=LINGER_S,
             culprit=give_up(NAME, self._dead),
         )
 

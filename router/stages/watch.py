@@ -88,7 +88,6 @@ class Watch:
             index=self.index,
             rows=DictRows,
             linger_s=LINGER_S,
-            linger_s=LINGER_S,
             culprit=give_up(NAME, self._dead),
         )
 
