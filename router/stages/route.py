@@ -68,7 +68,8 @@ class Route:
         self._dead = names.of("dead-letter")
         self._work = {model: names.work(model, lane) for model in config.models}
         self._provider_models = {name: model.provider_model for name, model in config.models.items()}
-        self._ttl_ms = {name: pool.session_ttl_s * 1000 for name, pool in config.pools.items()}
+        sticky = {name: pool for name, pool in config.pools.items() if pool.sticky == "session"}
+        self._ttl_ms = {name: pool.session_ttl_s * 1000 for name, pool in sticky.items()}
         self._recent_ms = min(RECENT_MS, config.settle.dedupe_window_s * 1000)
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
         self._follower = SnapshotFollower(context)

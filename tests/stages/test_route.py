@@ -532,6 +532,12 @@ def test_a_session_keeps_its_model_through_new_weights_and_a_restart(world):
     assert second.policy_version == first.policy_version == "thompson:0"
 
 
+def test_a_pool_that_is_not_sticky_remembers_no_sessions():
+    world = World(CONFIG.replace("session_ttl_s = 600", 'session_ttl_s = 600\nsticky = "none"'))
+    in_session(world, "r-1")
+    assert world.log.records(f"{world.route.name}-rows-changelog") == []
+
+
 def test_a_session_is_forgotten_after_being_idle(world):
     in_session(world, "r-1")
     world.learned("general/easy", small=1.0, large=0.0)
