@@ -217,15 +217,17 @@ class Lane:
         except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception; any error is told
             await self._crash(error)
         finally:
-            # Acknowledging commits nothing; it only tells Faust not to wait for these batches. Who owns the partition
-            # next reads them again.
-            for event in (*turn.done, *(waiting.event for waiting in self._waiting)):
-                if event is not None:
-                    event.ack()
-            for waiting in self._waiting:
-                if waiting.preparing is not None:
-                    waiting.preparing.cancel()
-            self._room.set()
+            self._let_go(turn)
+
+    def _let_go(self, turn: Turn) -> None:
+        """Acknowledging commits nothing; it only tells Faust not to wait for these batches: the next owner reads them."""
+        for event in (*turn.done, *(waiting.event for waiting in self._waiting)):
+            if event is not None:
+                event.ack()
+        for waiting in self._waiting:
+            if waiting.preparing is not None:
+                waiting.preparing.cancel()
+        self._room.set()
 
     def _new_turn(self) -> Turn:
         return Turn(Unit(self._writer, self._rows, self._changelog, self._index))
