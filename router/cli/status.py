@@ -64,7 +64,7 @@ def find(config: Config) -> Json:
     try:
         document = json.loads(path.read_bytes())
         document |= {"source": str(path), "processes": [_shown(asdict(process)) for process in here]}
-        return later(document, _now_ms(), start)
+        return later(document, _now_ms(), start, abandoned=not here)
     except FileNotFoundError:
         known = f"the web stage does not answer at {config.web.host}:{config.web.port}, and there is no {path}"
         raise Unavailable(f"nothing to show: {known}. Start everything with: {start}") from None

@@ -12,14 +12,16 @@ GROWING = frozenset(
 STALE_S = 15.0
 
 
-def later(document: dict[str, Any], now_ms: int, start_command: str = "pointsman run web") -> dict[str, Any]:
-    """The same document as seen at ``now_ms``; older than ``STALE_S`` its verdict is ``unknown``.
+def later(
+    document: dict[str, Any], now_ms: int, start_command: str = "pointsman run web", *, abandoned: bool = False
+) -> dict[str, Any]:
+    """The same document as seen at ``now_ms``; older than ``STALE_S``, or ``abandoned``, its verdict is ``unknown``.
 
-    ``start_command``: what would make somebody look again.
+    ``start_command``: what would make somebody look again. ``abandoned``: nothing runs that would write the next one.
     """
     passed_s = max(0, now_ms - document["at_ms"]) / 1000
     moved: dict[str, Any] = _moved(document, passed_s)
-    if passed_s > STALE_S:
+    if abandoned or passed_s > STALE_S:
         was = document["verdict"]["state"]
         why = f"nobody has looked for {passed_s:.0f} s: the web stage is not running here (the verdict then: {was})"
         moved["verdict"] |= {

@@ -115,10 +115,16 @@ def test_json_is_one_document_with_the_promised_keys(run):
 
 def test_without_a_web_stage_it_reads_what_that_left(run, tmp_path: Path):
     left_behind(tmp_path, now_ms() - 2000)
+    register(tmp_path / "data", "route", "127.0.0.1", 41_000)
     found = json.loads(run("--json").stdout)
     assert found["source"].endswith("status.json")
     assert 2.0 <= found["traffic"]["age_s"] < 10.0
     assert found["verdict"]["state"] == "failing"
+
+
+def test_where_nothing_runs_any_more_there_is_no_verdict(run, tmp_path: Path):
+    left_behind(tmp_path, now_ms() - 2000)
+    assert run().stdout.startswith("UNKNOWN")
 
 
 def test_an_old_snapshot_is_shown_with_its_age_and_no_verdict(run, tmp_path: Path):

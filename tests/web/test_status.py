@@ -207,6 +207,11 @@ def test_an_old_snapshot_has_no_verdict_but_tells_what_it_was():
     assert found["next_action"] == "pointsman up"
 
 
+def test_what_nothing_will_write_again_has_no_verdict_at_once():
+    found = later(build_status(fresh_view(), NOW_MS), NOW_MS + 1000, "pointsman up", abandoned=True)
+    assert (found["verdict"]["state"], found["next_action"]) == ("unknown", "pointsman up")
+
+
 def test_time_alone_is_no_news():
     view = fresh_view()
     track(view, "llm-settle", "llm.outcomes", committed=9, end=9)
