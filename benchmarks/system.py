@@ -257,13 +257,13 @@ class System:
         self, topic: str, values: Sequence[Any], rate: float | None, key: bytes | None, how: dict[str, Any]
     ) -> None:
         async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, max_request_size=6_000_000, **how) as producer:
-            began = time.monotonic()
+            began, sent = time.monotonic(), []
             for number, value in enumerate(values):
                 if rate and number % 10 == 0:
                     await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
                 content = value if isinstance(value, bytes) else orjson.dumps(value)
-                await producer.send(self.topic(topic), content, key=key or _key(value))
-            await producer.flush()
+                sent.append(await producer.send(self.topic(topic), content, key=key or _key(value)))
+            await asyncio.gather(*sent)
 
     def reading(self, *topics: str) -> Reader:
         """A consumer of these topics that notes when what became readable."""

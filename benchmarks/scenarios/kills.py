@@ -69,6 +69,7 @@ class Submission:
     def finish(self, within_s: float = 180.0) -> int:
         """Wait for its end; if it was killed, go on with ``--resume``. The exit code."""
         if not self.alive and self._process.returncode != 0:
+            self._process.communicate()
             self._process = self._start("--resume")
         try:
             self._process.communicate(timeout=within_s)

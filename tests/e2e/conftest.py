@@ -1,0 +1,69 @@
+"""One installation for the whole folder: ``pointsman up`` as a process, with models that behave in different ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.system import System
+
+CONFIG = """
+[models.small]
+provider = "sim"
+input_usd_per_mtok = 0.15
+output_usd_per_mtok = 0.60
+[models.large]
+provider = "sim"
+input_usd_per_mtok = 2.50
+output_usd_per_mtok = 10.00
+[models.failing]
+provider = "sim"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.10
+[models.refusing]
+provider = "sim"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.10
+[models.slow]
+provider = "sim"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.10
+concurrency = 200
+[models.unserved]
+provider = "external"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.10
+[pools.auto]
+models = ["small", "large"]
+baseline = "large"
+[pools.shaky]
+models = ["failing", "large"]
+baseline = "large"
+policy = "fixed"
+weights = { failing = 1.0 }
+holdout_percent = 0
+[account]
+window_s = 5
+grace_s = 2
+[web]
+port = 0
+"""
+
+BEHAVIOUR = """
+[models.default]
+latency_ms = 20
+[models.failing.errors]
+500 = 1.0
+[models.refusing.errors]
+refused = 1.0
+[models.slow]
+latency_ms = 4000
+latency_sigma = 0
+"""
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    with System(CONFIG, BEHAVIOUR) as found:
+        yield found

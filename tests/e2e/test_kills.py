@@ -1,0 +1,56 @@
+"""Processes that are killed while requests are under way: each request has its one answer all the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import orjson
+
+from benchmarks.scenarios.kills import Submission
+from benchmarks.system import requests, wait_for
+
+LINES = 600
+
+
+def ids_of(reads, name):
+    """Times that each request of ``name`` was answered, and the codes."""
+    results = [orjson.loads(read.record.value) for read in reads]
+    ours = [result for result in results if result["custom_id"].startswith(name)]
+    codes = Counter((result["error"] or {"code": "ok"})["code"] for result in ours)
+    return Counter(result["id"] for result in ours), codes
+
+
+def test_all_are_answered_when_settle_is_killed_with_them_in_flight_and_nothing_comes_after(system):
+    with system.reading("results") as reader:
+        system.produce("requests", requests(200, "settle-killed", model="slow"))
+        assert wait_for(lambda: system.in_hand() >= 200, 60)
+        system.signal("settle")
+        reader.until(lambda reads: len(ids_of(reads, "settle-killed")[0]) >= 200, 60)
+        times, codes = ids_of(reader.reads, "settle-killed")
+    assert codes == {"ok": 200}
+    assert set(times.values()) == {1}
+
+
+def test_calls_are_made_again_when_the_worker_is_killed_with_them_in_hand(system):
+    before = system.calls()
+    with system.reading("results") as reader:
+        system.produce("requests", requests(60, "worker-killed", model="slow"))
+        assert wait_for(lambda: system.in_hand() >= 60, 60)
+        system.signal("workers")
+        reader.until(lambda reads: len(ids_of(reads, "worker-killed")[0]) >= 60, 60)
+        times, codes = ids_of(reader.reads, "worker-killed")
+    assert codes == {"ok": 60}
+    assert set(times.values()) == {1}
+    assert system.calls().repeated - before.repeated <= 60
+
+
+def test_a_submit_that_is_killed_goes_on_with_one_line_a_line(system):
+    job = Submission(system, "submit-killed", LINES)
+    assert job.until(LINES // 4)
+    job.kill()
+    with job.out.open("ab") as torn:
+        torn.write(b'{"id": "half a li')
+    assert job.finish() == 0
+    results = job.results()
+    assert len(results) == len({result["id"] for result in results}) == job.count
+    assert all(result["error"] is None for result in results)

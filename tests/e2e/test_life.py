@@ -1,0 +1,37 @@
+"""Starting, being asked, and ending."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from benchmarks.system import System, requests, summary, wait_for
+
+
+def test_a_second_up_in_the_same_folder_is_refused(system):
+    second = system.run("up")
+    assert second.returncode == 2
+    assert len(second.stderr.splitlines()) == 1
+    assert str(system.data_dir) in second.stderr
+
+
+def test_status_answers_while_the_broker_is_down_and_an_orderly_stop_leaves_nothing_running():
+    with System() as system:
+        system.produce("requests", requests(100))
+        assert summary(system.results(100)) == {"ok": 100}
+        assert wait_for((system.data_dir / "status.json").exists, 30)
+        os.kill(system.broker_pid, signal.SIGSTOP)
+        try:
+            frozen = system.run("status", "--json")
+        finally:
+            os.kill(system.broker_pid, signal.SIGCONT)
+        assert frozen.returncode == 0
+        assert {"verdict", "models", "stages", "alerts", "weights", "cost", "changes"} <= json.loads(
+            frozen.stdout
+        ).keys()
+        assert system.stop() == 0
+        assert system.orphans_after(10.0) == []
+        stopped = system.run("status")
+        assert stopped.returncode == 0
+        assert "pointsman up" in stopped.stdout
