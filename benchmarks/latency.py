@@ -26,6 +26,7 @@ from aiokafka import AIOKafkaProducer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
 from benchmarks import references
+from benchmarks.processes import cpu_of, everyone
 from benchmarks.reader import Read, Reader
 from benchmarks.report import Report, finish, options
 from benchmarks.stub import PARTITIONS, request
@@ -96,11 +97,15 @@ def measure(rate: float, seconds: float) -> Report:
     report = Report("latency", caveats=CAVEATS)
     with System(CONFIG, BEHAVIOUR) as system:
         bare = reference(system, rate, seconds)
+        before, began_s = cpu_of(everyone(system)), time.monotonic()
         ours = through(system.bootstrap, system.topic("requests"), system.topic("results"), rate, seconds)
+        after, took_s = cpu_of(everyone(system)), time.monotonic() - began_s
     for percent in (50, 99):
         value, base = (round(float(np.percentile(one, percent)), 1) for one in (ours, bare))
         name = f"added latency at {rate:g}/s, p{percent}"
         report.add(name, value, "ms", reference=base, reference_is="bare loop that calls the provider")
+    for name in before:
+        report.add(f"CPU at {rate:g}/s: {name}", round((after[name] - before[name]) / took_s * 100, 1), "% of a core")
     report.details = {"rate_per_s": rate, "seconds": seconds, "added_ms": shape(ours), "reference_ms": shape(bare)}
     return report
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.system import System
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MIB = 1024
 
@@ -36,3 +38,15 @@ def cpu_of(processes: Mapping[str, int]) -> dict[str, float]:
 def rss_mib_of(processes: Mapping[str, int]) -> dict[str, float]:
     """Resident memory by name, in MiB."""
     return {name: round(rss_kib(pid) / _MIB, 1) for name, pid in processes.items()}
+
+
+def everyone(system: System) -> dict[str, int]:
+    """Name -> pid of all processes of an installation; those that register nowhere by their command line."""
+    known = system.processes
+    found = {**known, "broker": system.broker_pid}
+    for pid in system.orphans():
+        if pid not in found.values():
+            with contextlib.suppress(OSError):
+                arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                found["sim" if b"sim" in arguments else f"other {pid}"] = pid
+    return found

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks.processes import cpu_of, rss_mib_of
+from benchmarks.processes import cpu_of, everyone, rss_mib_of
 from benchmarks.report import Report, finish, options
 from benchmarks.system import System
 from router.kafka.embedded import EmbeddedKafka
@@ -57,7 +57,7 @@ def measure(seconds: float) -> Report:
     began_s = time.monotonic()
     with System() as system:
         started_s = time.monotonic() - began_s
-        processes = {**system.processes, BROKER: system.broker_pid}
+        processes = everyone(system)
         idle = idle_percent(processes, seconds)
         memory = rss_mib_of(processes)
         began_s = time.monotonic()

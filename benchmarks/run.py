@@ -1,0 +1,103 @@
+"""Runs benchmarks one after the other and shows what they found: ``python benchmarks/run.py [NAME...] [--json] [--keep]``.
+
+Each is a script beside this one that prints one JSON document with ``--json``. One that prints no figures as
+``report.py`` has them is shown key by key. ``--keep`` writes the documents to ``results/``. Exit code 1 when one fails,
+2 for an unknown name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
+
+from benchmarks.report import machine, text
+
+FOLDER = Path(__file__).resolve().parent
+#: In this order, the quick ones first.
+NAMES = ("tokens", "worker", "transport", "latency", "up", "full_path", "memory")
+
+Json = dict[str, Any]
+
+
+def run(name: str) -> Json:
+    """The document of one benchmark. Raises ``RuntimeError`` with the end of what it said when it fails."""
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py"), "--json"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} failed with exit code {done.returncode}:\n{done.stderr[-2000:]}")
+    try:
+        found = json.loads(done.stdout)
+    except json.JSONDecodeError as error:
+        raise RuntimeError(f"{name} printed no JSON document: {error}\n{done.stdout[-2000:]}") from None
+    return as_document(name, found)
+
+
+def as_document(name: str, found: Json) -> Json:
+    """What a script printed, in the shape of ``report.py``."""
+    if isinstance(found.get("figures"), list):
+        return found
+    figures = [
+        {
+            "name": key,
+            "value": value,
+            "unit": "",
+            "reference": None,
+            "reference_is": "",
+            "ratio": None,
+            "goal": "",
+            "met": None,
+        }
+        for key, value in numbers_in(found)
+    ]
+    return {"benchmark": name, "at": "", "machine": machine(), "caveats": [], "figures": figures, "details": found}
+
+
+def numbers_in(found: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a document, with the keys that lead to it."""
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            yield from numbers_in(value, f"{path}{key} ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{path}{key}".replace("_", " "), value
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {' '.join(NAMES)}; all without any")
+    parser.add_argument("--json", action="store_true", help="print one JSON document: name -> document")
+    parser.add_argument("--keep", action="store_true", help="write each document to results/NAME.json")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in NAMES]
+    if unknown:
+        print(f"pointsman bench: there is no benchmark {unknown[0]!r}; benchmarks: {' '.join(NAMES)}", file=sys.stderr)
+        return 2
+    found: dict[str, Json] = {}
+    failed = False
+    for name in options.names or NAMES:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        try:
+            found[name] = run(name)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            failed = True
+            continue
+        if options.keep:
+            (FOLDER / "results").mkdir(exist_ok=True)
+            (FOLDER / "results" / f"{name}.json").write_text(json.dumps(found[name], indent=2) + "\n")
+        if not options.json:
+            print(f"\n{name}\n{text(found[name])}\n", flush=True)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""``pointsman bench`` runs what lies in the source checkout, and says in one line what it cannot run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.report import Figure, Report, document, text
+from benchmarks.run import as_document
+from router.cli import bench, run
+
+
+def pointsman(*arguments):
+    return subprocess.run([sys.executable, "-m", "router", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout whose runner only shows what it was asked."""
+    runner = tmp_path / "run.py"
+    runner.write_text(
+        "import sys, pathlib\npathlib.Path(__file__).with_name('asked').write_text(' '.join(sys.argv[1:]))\nsys.exit(3)\n"
+    )
+    monkeypatch.setattr(bench, "RUNNER", runner)
+    return tmp_path
+
+
+def test_an_unknown_benchmark_is_named_in_one_line_with_those_there_are():
+    done = pointsman("bench", "nonsense")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "there is no benchmark 'nonsense'" in line
+    assert "full_path" in line
+
+
+def test_without_a_source_checkout_it_says_so_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "RUNNER", tmp_path / "run.py")
+    assert run(["bench"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "source checkout" in line
+
+
+def test_names_and_options_reach_the_runner_and_its_exit_code_comes_back(checkout):
+    assert run(["bench", "up", "latency", "--json"]) == 3
+    assert (checkout / "asked").read_text() == "--json -- up latency"
+
+
+def test_a_figure_tells_its_ratio_to_the_reference_and_whether_the_goal_is_met():
+    report = Report("example")
+    report.add("rate", 300, "requests/s", reference=100, reference_is="bare loop", goal=">= 2 of it", met=True)
+    report.add("start", 3.0, "s")
+    found = document(report)
+    assert [figure["ratio"] for figure in found["figures"]] == [3.0, None]
+    shown = text(found)
+    assert "100 (bare loop)" in shown
+    assert ">= 2 of it met" in shown
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_figure_without_a_reference_or_a_value_has_no_ratio():
+    assert Figure(name="rate", value=None, unit="s", reference=1.0).ratio is None
+    assert Figure(name="rate", value=1.0, unit="s", reference=0.0).ratio is None
+
+
+def test_a_document_names_the_machine_the_versions_and_that_it_was_busy():
+    busy = Report("example", load_before=(99.0, 1.0, 1.0))
+    found = document(busy)
+    assert {"cores", "cpu", "python", "versions"} <= found["machine"].keys()
+    assert any("load 99.0" in caveat for caveat in found["caveats"])
+    assert document(Report("example", load_before=(0.0, 0.0, 0.0)))["caveats"] == []
+
+
+def test_a_script_with_a_shape_of_its_own_is_shown_number_by_number():
+    found = as_document("other", {"rate": {"per_s": 5, "good": True}, "machine": "x", "cpu_us": 1.5})
+    assert [(figure["name"], figure["value"]) for figure in found["figures"]] == [("rate per s", 5), ("cpu us", 1.5)]
