@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from router.contract.errors import Code
-from router.contract.records import Attempt, Outcome, Reason, Status
+from router.contract.records import Outcome, Reason, Status
 
 #: Error codes of a model that takes no work at present by order of a person: no failure of the provider.
 WITHDRAWN = frozenset({"banned", "drained"})
@@ -39,19 +40,19 @@ class Try:
     def withdrawn(self) -> bool:
         return self.status == "error" and self.code in WITHDRAWN
 
-    def as_record(self) -> Attempt:
-        """As a result tells it: still open means ``timeout`` and no cost."""
-        return Attempt(
-            attempt=self.number,
-            model=self.model,
-            endpoint=self.endpoint,
-            served_model=self.served_model,
-            status=self.status or "timeout",
-            reason=self.reason,
-            latency_ms=self.latency_ms,
-            cost_nano_usd=self.charge.cost_nano_usd if self.charge else None,
-            price_version=self.charge.price_version if self.charge else None,
-        )
+    def as_record(self) -> dict[str, Any]:
+        """As a result tells it (``contract.records.Attempt``): still open means ``timeout`` and no cost."""
+        return {
+            "attempt": self.number,
+            "model": self.model,
+            "endpoint": self.endpoint,
+            "served_model": self.served_model,
+            "status": self.status or "timeout",
+            "reason": self.reason,
+            "latency_ms": self.latency_ms,
+            "cost_nano_usd": self.charge.cost_nano_usd if self.charge else None,
+            "price_version": self.charge.price_version if self.charge else None,
+        }
 
 
 def ended(outcome: Outcome, reason: Reason, charge: Charge) -> Try:

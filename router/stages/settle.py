@@ -21,7 +21,7 @@ from router.contract.wire import parse
 from router.core.attempts import Charge
 from router.core.backoff import Policy
 from router.core.price import UNPRICED, Price, cost_nano_usd
-from router.core.results import make_result, make_usage
+from router.core.results import result_record, usage_record
 from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time
 from router.core.slip import Slip, SlipError, verify
 from router.kafka.stage import Stage
@@ -206,8 +206,8 @@ class Settle:
     def _emit_result(self, unit: UnitLike, step: Step) -> None:
         row, verdict = step.row, step.verdict
         assert verdict is not None
-        result = make_result(row, verdict, now_ms=unit.now_ms, keyring=self._keyring, token_ttl_ms=self._token_ttl_ms)
-        headers = [("id", result.id.encode()), ("lane", row.slip.lane.encode()), *row.headers]
+        result = result_record(row, verdict, now_ms=unit.now_ms, keyring=self._keyring, token_ttl_ms=self._token_ttl_ms)
+        headers = [("id", row.slip.request_id.encode()), ("lane", row.slip.lane.encode()), *row.headers]
         unit.emit(self._results, row.slip.key, encode(result), headers=headers)
 
     def _emit_order(self, unit: UnitLike, step: Step) -> None:
@@ -230,7 +230,7 @@ class Settle:
             baseline = cost_nano_usd(self._prices.get(slip.baseline, UNPRICED), outcome.usage)
         if answers and baseline is None:
             baseline = charge.cost_nano_usd
-        usage = make_usage(slip, outcome, charge, at_ms=record.timestamp, baseline_cost_nano_usd=baseline or 0)
+        usage = usage_record(slip, outcome, charge, at_ms=record.timestamp, baseline_cost_nano_usd=baseline or 0)
         unit.emit(self._usage, slip.request_id.encode(), encode(usage))
 
     def _emit_load(self, unit: UnitLike, load: Any) -> None:

@@ -1,6 +1,6 @@
 """Settle on the in-memory log: what goes in by the contract, what comes out by the contract."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import orjson
 import pytest
@@ -189,6 +189,9 @@ def test_usage_tells_the_price_and_what_the_baseline_would_have_cost(world):
     (usage,) = world.usage
     assert (usage.cost_nano_usd, usage.baseline_cost_nano_usd) == (14_000, 140_000)
     assert (usage.at_ms, usage.late, usage.reason) == (world.log.clock(), False, "routed")
+    assert orjson.loads(world.log.records("llm.usage")[0].value).keys() == {
+        field.name for field in fields(PricedAttempt)
+    }
 
 
 def test_refusal_becomes_the_result(world):
