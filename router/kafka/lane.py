@@ -4,7 +4,7 @@
 
 - Batches that arrive while a turn commits share the next one: a quiet partition commits each record at once, a busy one
   rarely and in bulk. No timer to tune.
-- A stage that nobody waits for may let a turn stay open for ``linger_s`` after the last commit: fewer transactions.
+- A stage may let a turn without ``urgent`` output stay open for ``linger_s`` after the last commit: fewer transactions.
 - A turn ends after ``TURN_S`` of handler time. Long batches are cut into pieces of about ``PIECE_S``, and the loop runs
   between pieces: other partitions and commits get their share.
 - ``tick`` runs at least every 100 ms, in the open turn or in one of its own; one that changes nothing commits nothing.
@@ -329,7 +329,8 @@ class Lane:
     def _is_due(self, turn: Turn) -> bool:
         """Whether the turn is to be committed now."""
         if turn.holds:
-            return self._closing or self._linger_left_s() <= 0 or turn.spent_s >= TURN_S
+            done = self._closing or turn.spent_s >= TURN_S or self._linger_left_s() <= 0
+            return done or turn.unit.emits(self._stage.urgent)
         return bool(turn.offsets) and time.monotonic() - self.committed_s > ADVANCE_S
 
     def _linger_left_s(self) -> float:

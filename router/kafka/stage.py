@@ -55,7 +55,8 @@ class Stage:
         rows: makes the container of one partition's table (``DictRows``, or one of the stage's own); ``None``: no table.
         resources: started before the first fetch, stopped after the last.
         linger_s: how long after a commit the next one may wait, so that more shares it. A transaction costs some 2 ms of
-            CPU, here and at the broker; 0 where somebody waits for the answer.
+            CPU, here and at the broker. 0: every turn commits at once.
+        urgent: outputs that somebody waits for: a turn that has a record for one of them commits at once.
         culprit: called instead of ``handle`` with the one record that killed the process again and again.
     """
 
@@ -72,6 +73,7 @@ class Stage:
     rows: Callable[[], Rows] | None = None
     resources: tuple[Resource, ...] = field(default=())
     linger_s: float = 0.0
+    urgent: frozenset[str] = frozenset()
     culprit: Callable[[ConsumerRecord, Any], None] | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 import xxhash
@@ -119,6 +120,10 @@ class Unit:
     def by_key(self, topic: str, key: bytes) -> int:
         """Partition for a key, by xxh3: 0.05 us. Foreign producers use murmur2, which takes 3.5 us in Python."""
         return xxhash.xxh3_64_intdigest(key) % self._writer.partitions[topic]
+
+    def emits(self, topics: AbstractSet[str]) -> bool:
+        """Whether there is a record for one of these topics."""
+        return any(topic in topics for topic, _ in self._outputs)
 
     async def commit(self, offsets: Mapping[Where, int]) -> int | None:
         """Returns the changelog offset of the last change, ``None`` without changes."""

@@ -12,7 +12,7 @@ from router.contract.topics import Names
 from router.core.slip import Keyring
 from router.kafka.client import Client
 
-#: Of the stages whose output nobody waits for: with it a stage makes at most 5 transactions a second and partition.
+#: Of what nobody waits for a stage makes at most 5 transactions a second and partition.
 LINGER_S = 0.2
 
 

@@ -27,7 +27,7 @@ from router.core.slip import Slip, SlipError, verify
 from router.kafka.stage import Stage
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
-from router.stages.context import Context
+from router.stages.context import LINGER_S, Context
 from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
 from router.stages.settle_book import NOTHING, Book, Kept
@@ -78,6 +78,9 @@ class Settle:
             tick=self.tick,
             rows=lambda: SettleRows(self._max_ids),
             index=Book,
+            # A decision only opens a row, and its outcome comes later: the two may share a transaction.
+            linger_s=LINGER_S,
+            urgent=frozenset({self._results, *self._redispatch.values()}),
             culprit=self.culprit,
         )
 

@@ -88,6 +88,7 @@ class Watch:
             index=self.index,
             rows=DictRows,
             linger_s=LINGER_S,
+            urgent=frozenset({self._health, self._alerts}),
             culprit=give_up(NAME, self._dead),
         )
 

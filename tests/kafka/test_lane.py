@@ -322,3 +322,23 @@ async def test_a_turn_that_lingers_ends_when_it_has_worked_for_long():
     await until(lambda: writer.commits)
     await lane.close()
     assert [offsets for _, offsets in writer.commits] == [{("in", 0): 1}]
+
+
+async def test_what_somebody_waits_for_goes_out_at_once_with_all_that_lingered():
+    handled, writer = [], NotingWriter(commit_s=0)
+
+    def handle(batch, unit):
+        handled.extend(batch.records)
+        unit.emit("out" if len(handled) > 1 else "quiet", b"k", b"v")
+
+    writer.partitions["quiet"] = 1
+    lane = lane_of(stage(handle, linger_s=30.0, urgent=frozenset({"out"})), writer)
+    await lane.put(delivery(0, 1))
+    await until(lambda: handled)
+    assert not writer.commits
+    await lane.put(delivery(1, 1))
+    await until(lambda: writer.commits)
+    ((outputs, offsets),) = writer.commits
+    assert outputs.keys() == {("quiet", 0), ("out", 0)}
+    assert offsets == {("in", 0): 2}
+    await lane.close()
