@@ -300,8 +300,10 @@ class Lane:
         piece, rest = head.rest.split(max(1, int(PIECE_S / self._record_s)))
         if rest is None:
             self._waiting.popleft()
-            if head.event is not None:
+            if head.event is not None and piece.records:
                 turn.done.append(head.event)
+            elif head.event is not None:
+                head.event.ack()  # nothing to wait for; its offset goes with the next commit
             self._room.set()
         else:
             head.rest = rest
