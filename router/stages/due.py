@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable, Iterable, Iterator
 
 _SLACK = 1024
@@ -36,8 +37,8 @@ class Due:
             heapq.heappop(heap)
         return heap[0] if heap else None
 
-    def pop_until(self, now_ms: int, most: int) -> Iterator[bytes]:
-        """Take out the live ids whose time has come, earliest first, ``most`` at a time."""
+    def pop_until(self, now_ms: int, most: int = sys.maxsize) -> Iterator[bytes]:
+        """Take out the live ids whose time has come, earliest first, ``most`` at a time; one for each that is asked for."""
         while most and (entry := self.first()) is not None and entry[0] <= now_ms:
             heapq.heappop(self._heap)
             most -= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import orjson
@@ -49,7 +51,8 @@ class Book:
                 settled, priced = orjson.loads(value)
                 self._remember(Kept(settled, frozenset((attempt, model) for attempt, model in priced)))
         self.orders = Due(self._order_due, self.open)
-        self.deadlines = Due(self._deadline, self.open)
+        self._deadlines = Due(self._deadline, self.open)
+        self._overdue: OrderedDict[bytes, None] = OrderedDict()
         self._oldest = {
             lane: Due(self._at, (id16 for id16, row in self.open.items() if row.slip.lane == lane)) for lane in LANES
         }
@@ -64,7 +67,7 @@ class Book:
         if id16 not in self.open:
             self._count[slip.lane] += 1
             self._oldest[slip.lane].push(slip.at_ms, id16)
-            self.deadlines.push(slip.deadline_at_ms, id16)
+            self._deadlines.push(slip.deadline_at_ms, id16)
         self.open[id16] = row
         unit.put(OPEN + id16, row_to_bytes(row))
         if (due_ms := self._order_due(id16)) is not None:
@@ -75,7 +78,18 @@ class Book:
         row = self.open.pop(id16, None)
         if row is not None:
             self._count[row.slip.lane] -= 1
+            self._overdue.pop(id16, None)
             unit.put(OPEN + id16, None)
+
+    def passed(self, read_to_ms: int) -> Iterator[bytes]:
+        """Take out the open ids whose deadline has passed, earliest first; one for each that is asked for."""
+        while self._overdue:
+            id16 = next(iter(self._overdue))
+            if self.open[id16].slip.deadline_at_ms > read_to_ms:
+                return
+            del self._overdue[id16]
+            yield id16
+        yield from self._deadlines.pop_until(read_to_ms)
 
     def kept(self, unit: UnitLike, id16: bytes) -> tuple[Kept, int]:
         """What is known of an id that is not open, and its expiry in seconds since 1970; 0 if nothing is kept."""
@@ -115,7 +129,7 @@ class Book:
             read_to_ms=unit.read_to_ms,
             open=dict(self._count),
             oldest_at_ms={lane: entry[0] for lane in LANES if (entry := self._oldest[lane].first()) is not None},
-            overdue=self._overdue(unit.now_ms),
+            overdue=self._count_overdue(unit.now_ms),
             ids=self.rows.kept,
         )
         if last is not None and _state(new) == _state(last) and (age_ms < LOAD_AT_LEAST_EVERY_MS or not self.open):
@@ -128,11 +142,10 @@ class Book:
         self._numbers[kept] = len(self._kinds) - 1
         return len(self._kinds) - 1
 
-    def _overdue(self, now_ms: int) -> int:
-        first = self.deadlines.first()
-        if first is None or first[0] + OVERDUE_MS >= now_ms:
-            return 0
-        return sum(row.slip.deadline_at_ms + OVERDUE_MS < now_ms for row in self.open.values())
+    def _count_overdue(self, now_ms: int) -> int:
+        """Each is counted once, when it becomes overdue: then settle is behind and has no time to count them all again."""
+        self._overdue |= dict.fromkeys(self._deadlines.pop_until(now_ms - OVERDUE_MS - 1))
+        return len(self._overdue)
 
     def _order_due(self, id16: bytes) -> int | None:
         row = self.open.get(id16)

@@ -95,10 +95,11 @@ class SettleRows:
             self.kept -= self._counts.pop(bucket, 0)
             return
         self._segments[bucket] = max(self._segments.get(bucket, 0), int.from_bytes(key[5:]) + 1)
+        self._count(bucket, len(value) // _SLOT.size)
+        put, floor_s = self.ids.put, self.floor_s
         for id16, kind, expires_s in _SLOT.iter_unpack(value):
-            before = self.ids.put(id16, kind, expires_s)
-            self._count(bucket, 1)
-            if before is not None and before[1] > self.floor_s:
+            before = put(id16, kind, expires_s)
+            if before is not None and before[1] > floor_s:
                 self._count(before[1] // BUCKET_S, -1)
 
     def droppable(self, now_s: int) -> int | None:

@@ -14,6 +14,7 @@ from router.core.records import Load, Order, PricedAttempt
 from router.core.slip import Keyring, Slip, sign
 from router.core.token import open_token
 from router.kafka.client import Client
+from router.stages import settle
 from router.stages.context import Context
 from router.stages.settle import build
 from router.testing import MemoryLog
@@ -261,6 +262,20 @@ def test_deadline_fires_with_no_worker_alive(world):
     assert result.error.code == "deadline_exceeded"
     assert [(each.status, each.cost_nano_usd) for each in result.router.attempts] == [("timeout", None)]
     assert (result.router.cost_nano_usd, result.router.model, result.router.feedback_token) == (0, None, None)
+
+
+@pytest.mark.parametrize(("due_s", "turns"), [(0.0, 2), (60.0, 1)])
+def test_deadlines_at_once_fire_by_time_and_never_few_at_a_time(world, monkeypatch, due_s, turns):
+    monkeypatch.setattr(settle, "DUE_S", due_s)
+    for number in range(4 * 500):
+        slip = world.slip(f"r-{number}")
+        headers = [("slip", sign(slip, RING).encode())]
+        world.log.produce("llm.decisions", slip.request_id.encode(), b"{}", headers=headers)
+    world.log.run()
+    world.log.advance(60_000)
+    assert len({result.id for result in world.results}) == 4 * 500
+    written = [record for record in world.log.records("llm-settle-rows-changelog") if record.key[:1] == b"s"]
+    assert len(written) == 4 * turns, "the ids that a turn of a partition settles are one record"
 
 
 def test_late_answer_is_priced_once_and_changes_nothing(world):

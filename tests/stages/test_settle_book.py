@@ -1,0 +1,79 @@
+"""What a lane of settle says of its open requests while it cannot read on."""
+
+from router.contract.records import Origin
+from router.core.settlement import Row
+from router.core.slip import Slip
+from router.kafka.unit import Unit
+from router.stages.settle_book import OVERDUE_MS, Book
+from router.stages.settle_rows import SettleRows
+
+AT_MS = 1_750_000_000_000
+
+
+class Nowhere:
+    def __init__(self):
+        self.partition, self.partitions = 0, {}
+
+
+def row(number, deadline_at_ms):
+    return Row(
+        slip=Slip(
+            request_id=f"{number:032x}",
+            attempt=1,
+            model="small",
+            reason="routed",
+            origin=Origin(topic="llm.requests", partition=0, offset=number),
+            at_ms=AT_MS,
+            deadline_at_ms=deadline_at_ms,
+            key=None,
+            tenant="default",
+            custom_id=str(number),
+            metadata=None,
+            lane="interactive",
+        )
+    )
+
+
+def opened(*deadlines_ms):
+    """A book with a request for each deadline, in ms from now, and a unit."""
+    rows = SettleRows(1000)
+    book, unit = Book(rows), Unit(Nowhere(), rows, None)
+    for number, deadline_ms in enumerate(deadlines_ms):
+        book.set(unit, bytes([number]) * 16, row(number, AT_MS + deadline_ms))
+    return book, unit
+
+
+def overdue(book, unit, now_ms):
+    unit.now_ms = AT_MS + now_ms
+    return book.load(unit).overdue
+
+
+def test_requests_are_overdue_ten_seconds_after_their_deadline():
+    book, unit = opened(300, 100, 200, 90_000)
+    assert overdue(book, unit, 200 + OVERDUE_MS) == 1
+    assert overdue(book, unit, 301 + OVERDUE_MS) == 3
+    book.close(unit, bytes([2]) * 16)
+    assert overdue(book, unit, 1_000 + OVERDUE_MS) == 2
+
+
+def test_overdue_requests_end_first_and_each_once():
+    book, unit = opened(300, 100, 20_000, 200, 30_000)
+    assert overdue(book, unit, 250 + OVERDUE_MS) == 2
+    assert list(book.passed(AT_MS + 99)) == []
+    found = []
+    for id16 in book.passed(AT_MS + 20_000):
+        found.append(id16[0])
+        book.close(unit, id16)
+    assert found == [1, 3, 0, 2]
+    assert overdue(book, unit, 1_000 + OVERDUE_MS) == 0
+    assert list(book.open) == [bytes([4]) * 16]
+
+
+def test_a_request_that_is_opened_again_is_counted_anew():
+    book, unit = opened(100)
+    assert overdue(book, unit, 1_000 + OVERDUE_MS) == 1
+    id16 = bytes(16)
+    book.close(unit, id16)
+    book.set(unit, id16, row(0, AT_MS + 90_000))
+    assert overdue(book, unit, 2_000 + OVERDUE_MS) == 0
+    assert list(book.passed(AT_MS + 90_000)) == [id16]
