@@ -10,7 +10,8 @@
 | error, timeout, truncated | retry the model once after a backoff, then fall back | retry once after a backoff |
 
 Falling back excludes every model that has had its chance. Nothing is tried beyond ``max_attempts``, nor when the wait
-would reach the deadline.
+would reach the deadline. An attempt on a model that was withdrawn was never made and does not count; there is at most one
+a model, for what follows it is a fall back that excludes the model.
 
 Backoff: exponential with jitter, ``BASE_MS * 2**failures`` up to ``MAX_MS``, of which a half is random ("equal
 jitter", Brooker, AWS Architecture Blog, 2015), and never more than a quarter of the time left.
@@ -36,7 +37,10 @@ _ELSEWHERE = frozenset({"answer_too_large", "context_length_exceeded", "unauthor
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What may be tried for a request. ``models``: those of its pool; empty when it names a model directly."""
+    """What may be tried for a request.
+
+    ``max_attempts`` counts those that were made. ``models``: those of its pool; empty when it names a model directly.
+    """
 
     max_attempts: int
     models: frozenset[str] = frozenset()
@@ -64,7 +68,7 @@ def next_step(policy: Policy, tries: Sequence[Try], *, left_ms: int, jitter: flo
     last = tries[-1]
     if (code := final_code(last)) is not None:
         return code
-    if len(tries) >= policy.max_attempts or max(each.number for each in tries) >= policy.max_attempts or left_ms <= 0:
+    if _made(tries) >= policy.max_attempts or left_ms <= 0:
         return failure_code(tries)
     worth_repeating = not last.withdrawn and last.code not in _ELSEWHERE
     untried = policy.models - {each.model for each in tries}
@@ -93,6 +97,11 @@ def _fall_back(tries: Sequence[Try], untried: frozenset[str]) -> Again | Code:
     if not untried:
         return failure_code(tries)
     return Again("fallback", 0, None, tuple(sorted({each.model for each in tries})))
+
+
+def _made(tries: Sequence[Try]) -> int:
+    """Attempts that were made: by their numbers, for not all of them need be known."""
+    return max(each.number for each in tries) - sum(each.withdrawn for each in tries)
 
 
 def _failures(tries: Sequence[Try], model: str) -> int:

@@ -58,6 +58,44 @@ def test_withdrawn_model_falls_back_at_once_and_is_no_failure_of_the_provider(co
     assert after(DIRECT, failed(1, "small", code=code)) == "no_model_available"
 
 
+def test_withdrawn_models_use_up_no_attempts():
+    """A queue that is returned because of a ban was not served: its requests fall back, also where one attempt is all."""
+    pool = Policy(1, POOL.models)
+    banned = failed(1, "small", code="banned")
+    assert after(pool, banned) == Again("fallback", 0, None, ("small",))
+    assert after(pool, banned, failed(2, "mid", code="drained")) == Again("fallback", 0, None, ("mid", "small"))
+    assert after(pool, banned, failed(2, "mid")) == "provider_error"
+    assert (
+        after(pool, *(failed(n, m, code="banned") for n, m in enumerate(sorted(pool.models), 1)))
+        == "no_model_available"
+    )
+
+
+@given(
+    st.integers(1, 6),
+    st.frozensets(st.sampled_from("abcdef")),
+    st.lists(st.tuples(st.sampled_from(["error", "timeout", "rate_limited", "truncated"]), st.booleans()), min_size=99),
+    st.randoms(use_true_random=False),
+)
+def test_every_request_ends(max_attempts, models, fates, random):
+    """Whatever fails or is withdrawn, and whichever model that is not excluded route chooses."""
+    tries = []
+    for status, withdrawn in fates:
+        excluded = {each.model for each in tries}
+        model = random.choice(sorted(models - excluded)) if models - excluded else "direct"
+        if tries:
+            following = after(Policy(max_attempts, models), *tries)
+            if not isinstance(following, Again):
+                break
+            if following.prefer is not None:
+                model = following.prefer
+        code = "banned" if withdrawn else "http_503"
+        tries.append(failed(len(tries) + 1, model, "error" if withdrawn else status, code))
+    made = [each for each in tries if not each.withdrawn]
+    assert len(made) <= max_attempts
+    assert len(tries) - len(made) <= max(1, len(models))
+
+
 def test_too_large_answer_is_not_asked_for_twice():
     assert after(POOL, failed(1, "small", code="answer_too_large")) == Again("fallback", 0, None, ("small",))
     assert after(DIRECT, failed(1, "small", code="answer_too_large")) == "provider_error"
