@@ -9,7 +9,8 @@ Rules
 - The first slip that is read fixes the winning origin: the place of the request whose answer the caller gets. What
   belongs to another origin (a duplicate under another key, in the other lane, with another body) changes no result.
 - A unique outcome (request id, attempt, model) is priced once, whatever its origin, also late, also after settling:
-  ``Row.priced`` and what is kept of a settled id say which were. Whoever calls ``conclude`` prices.
+  ``Row.priced`` and what is kept of a settled id say which were. Whoever calls ``conclude`` prices. Of a request and its
+  duplicate on the same model that is the one read first: usage then tells its tokens, the result those of the winner.
 - An outcome is late from the deadline on, by the timestamp of its record. Late changes no result.
 - An attempt ends once: further outcomes of it change nothing.
 - At most one order is on its way. It waits in the row until it is due, is given out once, and is answered by a

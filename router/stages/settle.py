@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from router.contract.codec import decode, encode
-from router.contract.errors import BadRecord, PointsmanError, RejectCode
+from router.contract.errors import BadRecord, Code, PointsmanError, RejectCode
 from router.contract.ids import partition_of
 from router.contract.records import ErrorInfo, Outcome, OutcomeError
 from router.contract.topics import MAX_ANSWER_BYTES
@@ -45,6 +45,8 @@ DUE_AT_LEAST = 400
 VERIFIED_SLIPS = 10_000
 #: Of what a worker calls things: it goes into rows, results and usage.
 MAX_NAME_CHARACTERS = 256
+MAX_MESSAGE_CHARACTERS = 2_000
+_CODES = frozenset(code.value for code in Code)
 #: Room for all of an outcome but the provider's answer and the slip.
 _FRAME_BYTES = 64 * 1024
 _HOUR_MS = 3_600_000
@@ -263,12 +265,15 @@ def _slip_text(record: Any) -> str:
 
 
 def _refusal(value: bytes) -> ErrorInfo:
-    """The error of a decision with attempt 0."""
+    """The error of a decision with attempt 0. Its slip is genuine, so it ends the request, whatever else it says."""
     try:
         error: Any = parse(value).get("error")
-        return ErrorInfo(code=str(error["code"]), message=str(error["message"]))
+        code, message = str(error["code"]), str(error["message"])
     except (BadRecord, TypeError, KeyError) as problem:
         raise BadRecord("error: a refusal needs one", code=RejectCode.INVALID_DECISION) from problem
+    return ErrorInfo(
+        code=code if code in _CODES else Code.INTERNAL_ERROR.value, message=message[:MAX_MESSAGE_CHARACTERS]
+    )
 
 
 def _bounded(outcome: Outcome, value_bytes: int) -> Outcome:

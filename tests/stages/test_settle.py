@@ -430,6 +430,14 @@ def test_refusal_without_an_error_is_a_dead_letter(world):
     assert world.reasons == ["invalid_decision"]
 
 
+@pytest.mark.parametrize("code", ["x" * 100_000, "of_a_later_release", 7, ["a"]])
+def test_refusal_with_a_code_that_nobody_knows_ends_its_request_with_internal_error(world, code):
+    refused = replace(world.slip(), attempt=0, model=None, reason=None)
+    world.decide(refused, {"code": code, "message": "m" * 100_000})
+    (result,) = world.results
+    assert (result.error.code, result.error.message) == ("internal_error", "m" * 2_000)
+
+
 def test_outcome_in_a_partition_that_is_not_its_own_settles_nothing(world):
     slip = world.slip()
     world.decide(slip)
