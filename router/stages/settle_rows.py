@@ -72,7 +72,7 @@ class SettleRows:
                 bucket = int.from_bytes(key[1:])
                 for number in range(self._segments.get(bucket, 0)):
                     yield _segment_key(bucket, number), None
-            else:
+            elif value is not None or key in self._rows:  # a row that came and went within the turn leaves no trace
                 yield key, value
         for bucket, slots in segments.items():
             yield _segment_key(bucket, self._segments.get(bucket, 0)), bytes(slots)

@@ -17,6 +17,7 @@ from router.kafka.client import Client
 from router.stages import settle
 from router.stages.context import Context
 from router.stages.settle import build
+from router.stages.settle_rows import OPEN
 from router.testing import MemoryLog
 
 CONFIG = """
@@ -310,6 +311,21 @@ def test_answer_in_time_wins_however_late_settle_reads_it(world):
     world.log.clock.advance(600_000)
     world.log.run()
     assert [result.error for result in world.results] == [None]
+
+
+def test_request_that_settles_in_the_turn_that_opens_it_leaves_no_row_in_the_changelog(world):
+    slip = world.slip()
+    world.log.produce("llm.decisions", slip.request_id.encode(), b"{}", headers=[("slip", sign(slip, RING).encode())])
+    world.answer(slip)
+    other = world.slip("r-2")
+    world.decide(other)
+    world.answer(other)
+    assert len(world.results) == 2
+    rows = [record for record in world.log.records("llm-settle-rows-changelog") if record.key[:1] == OPEN]
+    assert [(record.key[1:].hex(), record.value is None) for record in rows] == [
+        (other.request_id, False),
+        (other.request_id, True),
+    ]
 
 
 def test_duplicates_stay_silent_for_the_window_also_after_a_restart(world):
