@@ -27,10 +27,10 @@ from typing import Any, TypeVar
 import orjson
 import xxhash
 
-from router.cluster import client_of
 from router.batch import feedback as sending
 from router.batch.lines import scan
 from router.batch.submit import Progress, open_job
+from router.cluster import client_of
 from router.config import Config, load
 from router.contract.records import Feedback
 from router.contract.topics import Names
