@@ -3,8 +3,8 @@
     python benchmarks/latency.py [--rate 100] [--seconds 30] [--json]
 
 ``pointsman up`` as it comes, two simulated models behind HTTP that answer after 50 ms exactly. Added latency: the moment
-when a ``read_committed`` consumer has the result, minus the moment before the request was produced, minus those 50 ms.
-Reference, on the same broker and provider before it: a bare aiokafka loop that makes the same HTTP call for each request
+when a ``read_committed`` consumer has the result, minus the moment before the request was produced, minus those 50 ms. ``--warm`` seconds at the
+same rate come before. Reference, on the same broker and provider before it: a bare aiokafka loop that makes the same HTTP call for each request
 and sends the answer on, at least once (``references.py caller``).
 """
 
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +31,31 @@ from benchmarks import references
 from benchmarks.processes import cpu_of, everyone
 from benchmarks.reader import Read, Reader
 from benchmarks.report import Report, finish, options
-from benchmarks.stub import PARTITIONS, request
+from benchmarks.stub import PARTITIONS, TENANTS, request
 from benchmarks.system import CONFIG, System
+from router.contract.ids import request_id
 from router.kafka.admin import TopicSpec, create_topics
 from router.kafka.client import Client
 
 PROVIDER_MS = 50.0
 BEHAVIOUR = f"[models.default]\nlatency_ms = {PROVIDER_MS}\nlatency_sigma = 0\n"
-#: The first requests open connections and fill caches; they are not counted.
-WARM_S = 3
+#: Not counted: connections are opened, and a fresh broker compiles itself, which takes it a third of a core for 20 s.
+WARM_S = 20.0
 PATIENCE_S = 60.0
 SOURCE, RESULTS = "latency.in", "latency.out"
 CAVEATS = [
     "load generator, reader, simulated provider, broker and all processes share this machine's cores",
     "the provider's time is what it was told to wait; what HTTP and the simulator take beyond counts as added",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests a second, for how long, and how long before anything is counted."""
+
+    rate: float
+    seconds: float
+    warm_s: float
 
 
 async def send(bootstrap: str, topic: str, values: Sequence[bytes], rate: float) -> list[float]:
@@ -66,17 +78,17 @@ def added_ms(made_ms: Sequence[float], reads: Sequence[Read], skip: int) -> np.n
     return np.array([came_ms[f"r-{n}"] - made - PROVIDER_MS for n, made in enumerate(made_ms) if n >= skip])
 
 
-def through(bootstrap: str, source: str, results: str, rate: float, seconds: float) -> np.ndarray:
+def through(bootstrap: str, source: str, results: str, load: Load) -> np.ndarray:
     """Send at a rate, wait for all results; the added latencies."""
-    values = [request(number) for number in range(int(rate * (WARM_S + seconds)))]
+    values = [request(number) for number in range(int(load.rate * (load.warm_s + load.seconds)))]
     with Reader(bootstrap, [results]) as reader:
-        made_ms = asyncio.run(send(bootstrap, source, values, rate))
+        made_ms = asyncio.run(send(bootstrap, source, values, load.rate))
         if not reader.wait(len(values), PATIENCE_S):
             raise RuntimeError(f"{len(reader.reads)} of {len(values)} results came within {PATIENCE_S:.0f} s")
-        return added_ms(made_ms, reader.reads, int(rate * WARM_S))
+        return added_ms(made_ms, reader.reads, int(load.rate * load.warm_s))
 
 
-def reference(system: System, rate: float, seconds: float) -> np.ndarray:
+def reference(system: System, load: Load) -> np.ndarray:
     """The same through the bare loop."""
     topics = {name: TopicSpec(partitions=PARTITIONS) for name in (SOURCE, RESULTS)}
     asyncio.run(create_topics(Client(system.bootstrap), topics))
@@ -87,27 +99,55 @@ def reference(system: System, rate: float, seconds: float) -> np.ndarray:
         assert process.stdout is not None
         if process.stdout.readline().strip() != "READY":
             raise RuntimeError(f"the reference did not start:\n{process.communicate()[1][-2000:]}")
-        return through(system.bootstrap, SOURCE, RESULTS, rate, seconds)
+        return through(system.bootstrap, SOURCE, RESULTS, load)
     finally:
         process.kill()
         process.wait()
 
 
-def measure(rate: float, seconds: float) -> Report:
+def measure(load: Load) -> Report:
     report = Report("latency", caveats=CAVEATS)
     with System(CONFIG, BEHAVIOUR) as system:
-        bare = reference(system, rate, seconds)
+        bare = reference(system, load)
         before, began_s = cpu_of(everyone(system)), time.monotonic()
-        ours = through(system.bootstrap, system.topic("requests"), system.topic("results"), rate, seconds)
+        ours = through(system.bootstrap, system.topic("requests"), system.topic("results"), load)
         after, took_s = cpu_of(everyone(system)), time.monotonic() - began_s
+        hops = hops_ms(system)
     for percent in (50, 99):
         value, base = (round(float(np.percentile(one, percent)), 1) for one in (ours, bare))
-        name = f"added latency at {rate:g}/s, p{percent}"
+        name = f"added latency at {load.rate:g}/s, p{percent}"
         report.add(name, value, "ms", reference=base, reference_is="bare loop that calls the provider")
     for name in before:
-        report.add(f"CPU at {rate:g}/s: {name}", round((after[name] - before[name]) / took_s * 100, 1), "% of a core")
-    report.details = {"rate_per_s": rate, "seconds": seconds, "added_ms": shape(ours), "reference_ms": shape(bare)}
+        report.add(
+            f"CPU at {load.rate:g}/s: {name}", round((after[name] - before[name]) / took_s * 100, 1), "% of a core"
+        )
+    report.details = {
+        "load": asdict(load),
+        "added_ms": shape(ours),
+        "reference_ms": shape(bare),
+    }
+    report.details |= {"hops_ms": {name: shape(values) for name, values in hops.items()}}
     return report
+
+
+def hops_ms(system: System) -> dict[str, np.ndarray]:
+    """Where the time goes, by the broker's own stamps: between the records of a request, first attempts only."""
+    topics = ["requests", *(f"work.{model}" for model in system.config["models"]), "outcomes", "results"]
+    stamps: dict[str, dict[str, int]] = {"requests": {}, "work": {}, "outcomes": {}, "results": {}}
+    for record in system.records(*topics):
+        place = record.topic.removeprefix(f"{system.prefix}.").partition(".")[0]
+        known = record.key.decode() if place in {"work", "outcomes"} else _id_of(record.value)
+        stamps[place].setdefault(known, record.timestamp)
+    found = {}
+    for before, after in pairwise(stamps):
+        both = stamps[before].keys() & stamps[after].keys()
+        found[f"{before} to {after}"] = np.array([stamps[after][one] - stamps[before][one] for one in both])
+    return found
+
+
+def _id_of(value: bytes) -> str:
+    custom_id = orjson.loads(value)["custom_id"]
+    return request_id(f"t{int(custom_id.removeprefix('r-')) % TENANTS}", custom_id)
 
 
 def shape(values: np.ndarray) -> dict[str, Any]:
@@ -119,8 +159,9 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--warm", type=float, default=WARM_S, help="seconds at the same rate before, not counted")
     asked = parser.parse_args()
-    finish(measure(asked.rate, asked.seconds), asked.json)
+    finish(measure(Load(asked.rate, asked.seconds, asked.warm)), asked.json)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Runs benchmarks one after the other and shows what they found: ``python benchmarks/run.py [NAME...] [--json] [--keep]``.
 
 Each is a script beside this one that prints one JSON document with ``--json``. One that prints no figures as
-``report.py`` has them is shown key by key. ``--keep`` writes the documents to ``results/``. Exit code 1 when one fails,
-2 for an unknown name.
+``report.py`` has them is shown number by number. ``--keep`` writes the documents to ``results/`` and what they say into
+``README.md``. Exit code 1 when one fails, 2 for an unknown name.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file
 from benchmarks.report import machine, text
 
 FOLDER = Path(__file__).resolve().parent
+RESULTS, README = FOLDER / "results", FOLDER / "README.md"
+#: What follows this line in the README is written by ``--keep``.
+MARK = "<!-- written by `python benchmarks/run.py --keep` -->"
 #: In this order, the quick ones first.
 NAMES = ("tokens", "worker", "transport", "latency", "up", "full_path", "memory")
 
@@ -69,6 +72,18 @@ def numbers_in(found: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
             yield f"{path}{key}".replace("_", " "), value
 
 
+def keep(name: str, found: Json) -> None:
+    """Write a document, and the end of the README from all documents that there are."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    lines = [README.read_text().partition(MARK)[0] + MARK, ""]
+    for one in NAMES:
+        if (RESULTS / f"{one}.json").exists():
+            shown = text(json.loads((RESULTS / f"{one}.json").read_text()))
+            lines += [f"### {one}", "", "```", shown, "```", ""]
+    README.write_text("\n".join(lines))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {' '.join(NAMES)}; all without any")
@@ -90,8 +105,7 @@ def main() -> int:
             failed = True
             continue
         if options.keep:
-            (FOLDER / "results").mkdir(exist_ok=True)
-            (FOLDER / "results" / f"{name}.json").write_text(json.dumps(found[name], indent=2) + "\n")
+            keep(name, found[name])
         if not options.json:
             print(f"\n{name}\n{text(found[name])}\n", flush=True)
     if options.json:

@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from router.contract.topics import Names
 
 PARTITIONS = 4
+TENANTS = 50
 BATCH_BYTES = 1024 * 1024
 TEXT = "why does my invoice show two charges for the same month? " * 5
 #: Requests are sent when there is room for so many.
@@ -48,7 +49,7 @@ Timed = tuple[bytes | None, bytes]
 def request(number: int, *, deadline_ms: int = 3_600_000, model: str = "auto") -> bytes:
     """About 500 bytes."""
     body = {"model": model, "messages": [{"role": "user", "content": TEXT}], "max_tokens": 256}
-    options = {"tenant": f"t{number % 50}", "deadline_ms": deadline_ms}
+    options = {"tenant": f"t{number % TENANTS}", "deadline_ms": deadline_ms}
     line = {"custom_id": f"r-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
     return orjson.dumps({**line, "router": options})
 

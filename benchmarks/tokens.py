@@ -1,17 +1,20 @@
 """What counting tokens costs: against tiktoken alone on ordinary text, and hostile text against ordinary text.
 
-    python benchmarks/tokens.py
+    python benchmarks/tokens.py [--json]
 
-CPU time of this process, best of several. Hostile texts are as large in bytes as the ordinary one. Caveat: the ordinary
-text is English prose written for this file; other languages cost more a byte, in tiktoken as here.
+CPU time of this process, best of several. Hostile texts are as large in bytes as the ordinary one.
 """
 
 from __future__ import annotations
 
-import platform
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
+
+from benchmarks.report import Report, finish, options
 from router.core.tokens import EXACT_BYTES, count, o200k_base
 
 SENTENCE = (
@@ -19,6 +22,8 @@ SENTENCE = (
     "quarrelling) that nothing should be done until the harbour had been dredged. "
 )
 SIZES = (400, 4_000, EXACT_BYTES, 900_000)
+HOSTILE_SIZES = (4_000, EXACT_BYTES, 900_000)
+CAVEATS = ["the ordinary text is English prose written for this file; other languages cost more a byte, as in tiktoken"]
 HOSTILE: dict[str, Callable[[int], str]] = {
     "spaces": lambda size: " " * size,
     "newlines": lambda size: "\n" * size,
@@ -44,23 +49,33 @@ def cpu_us(work: Callable[[], object], repeats: int) -> float:
     return best * 1e6
 
 
-def main() -> None:
+def ordinary(size: int) -> str:
+    return (SENTENCE * (size // len(SENTENCE) + 1))[:size]
+
+
+def measure() -> Report:
+    report = Report("tokens", caveats=CAVEATS)
     encode = o200k_base().encode_ordinary
-    print(f"{platform.machine()}, Python {platform.python_version()}\n")
-    print(f"{'ordinary text':>24} {'tiktoken us':>12} {'count us':>10} {'ratio':>6}")
     for size in SIZES:
-        text = (SENTENCE * (size // len(SENTENCE) + 1))[:size]
-        repeats = max(1, 100_000 // size)
+        text, repeats = ordinary(size), max(1, 100_000 // size)
         alone, ours = cpu_us(lambda text=text: encode(text), repeats), cpu_us(lambda text=text: count(text), repeats)
-        print(f"{size:>18} bytes {alone:>12.1f} {ours:>10.1f} {ours / alone:>6.2f}")
-    for size in (4_000, EXACT_BYTES, 900_000):
-        text = (SENTENCE * (size // len(SENTENCE) + 1))[:size]
-        ordinary = cpu_us(lambda text=text: count(text), 3)
+        name = f"ordinary text, {size:,} bytes"
+        report.add(name, round(ours, 1), "us", reference=round(alone, 1), reference_is="tiktoken alone")
+    for size in HOSTILE_SIZES:
         texts = {name: make(size) for name, make in HOSTILE.items()}
-        ratios = {name: cpu_us(lambda text=text: count(text), 1) / ordinary for name, text in texts.items()}
-        worst = max(ratios, key=ratios.__getitem__)
-        print(f"\nhostile to ordinary, {size} bytes (ordinary: {ordinary:.0f} us); worst: {worst} {ratios[worst]:.2f}")
-        print("  " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+        plain = cpu_us(lambda text=ordinary(size): count(text), 3)  # noqa: B008 - made once, as meant
+        spent = {name: cpu_us(lambda text=text: count(text), 1) for name, text in texts.items()}
+        worst = max(spent, key=spent.__getitem__)
+        name = f"hostile text, {size:,} bytes, worst: {worst}"
+        report.add(name, round(spent[worst], 1), "us", reference=round(plain, 1), reference_is="ordinary text")
+        report.details[f"hostile to ordinary, {size} bytes"] = {
+            one: round(value / plain, 2) for one, value in spent.items()
+        }
+    return report
+
+
+def main() -> None:
+    finish(measure(), options(__doc__).parse_args().json)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
 """What a worker adds to a call: calls a second through Kafka beside the same calls made by a bare loop over HTTP.
 
-    python benchmarks/worker.py [--calls 4000] [--concurrency 64] [--latency-ms 20]
+    python benchmarks/worker.py [--calls 4000] [--concurrency 64] [--latency-ms 20] [--json]
 
 The reference, measured in the same run: the same provider code (``OpenAIHttp``), the same simulated provider in a process
 of its own, the same number of calls in hand, no Kafka. Also: microseconds of a record's reading and its outcome's writing
 alone, with a provider that answers at once.
-
-Caveats: simulator, worker and broker share this machine's cores, so rates are those of the whole; the work records lie
-ready, no router writes them meanwhile; a simulated answer has about 80 tokens.
 """
 
 from __future__ import annotations
@@ -16,17 +13,20 @@ import argparse
 import asyncio
 import json
 import logging
-import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
+
+from benchmarks.report import Report, finish
+from benchmarks.report import options as new_parser
 from router.config import loads
 from router.contract.codec import encode
 from router.contract.records import Usage, Work
@@ -43,6 +43,10 @@ from router.work.provider import Answer
 from router.work.sim import Simulator, serving
 from router.work.worker import new_workers
 
+CAVEATS = [
+    "simulator, worker and broker share this machine's cores, so rates are those of the whole",
+    "the work records lie ready, no router writes them meanwhile; a simulated answer has about 80 tokens",
+]
 QUESTION = "Please explain in plain words why the tide is late on some days. " * 12
 CONFIG = """
 [models.small]
@@ -156,26 +160,21 @@ async def alone(count: int = 20_000) -> float:
     return (time.perf_counter() - begun_s) / count * 1e6
 
 
-async def run(options: argparse.Namespace, bootstrap: str, base_url: str) -> dict[str, Any]:
+async def run(options: argparse.Namespace, bootstrap: str, base_url: str) -> Report:
+    report = Report("worker", caveats=CAVEATS)
     works = [new_work(number) for number in range(options.calls)]
     await bare(base_url, works[: options.concurrency * 2], options.concurrency)  # connections, imports
     reference = await bare(base_url, works, options.concurrency)
     rate, cpu_us = await through_kafka(Client(bootstrap), base_url, works, options.concurrency)
-    return {
-        "calls": options.calls,
-        "concurrency": options.concurrency,
-        "latency_ms": options.latency_ms,
-        "reference_bare_http_per_s": round(reference),
-        "worker_per_s": round(rate),
-        "ratio": round(rate / reference, 2),
-        "worker_cpu_us_per_call": round(cpu_us),
-        "record_alone_us": round(await alone(), 1),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-    }
+    report.add("worker", round(rate), "calls/s", reference=round(reference), reference_is="bare HTTP loop")
+    report.add("CPU of a worker", round(cpu_us), "us a call")
+    report.add("record read, outcome written, alone", round(await alone(), 1), "us")
+    report.details = {key: getattr(options, key) for key in ("calls", "concurrency", "latency_ms")}
+    return report
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency-ms", type=float, default=20.0)
@@ -190,9 +189,10 @@ def main() -> None:
         assert simulator.stdout is not None
         base_url = simulator.stdout.readline().strip()
         with EmbeddedKafka() as kafka:
-            found = asyncio.run(run(options, kafka.bootstrap, base_url))
+            report = asyncio.run(run(options, kafka.bootstrap, base_url))
         told, _ = simulator.communicate()
-    print(json.dumps(found | {"simulator_cpu_s": round(json.loads(told)["cpu_s"], 2)}, indent=1))
+    report.add("CPU of the simulator, both ways", round(json.loads(told)["cpu_s"], 2), "s")
+    finish(report, options.json)
 
 
 if __name__ == "__main__":
