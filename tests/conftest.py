@@ -1,4 +1,4 @@
-"""One embedded broker for the whole session; each test has topic names of its own."""
+"""One embedded broker for the whole session; each test has topic names of its own. No property depends on speed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from router.kafka.client import Client
 from router.kafka.embedded import EmbeddedKafka
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _numbers = itertools.count()
 
