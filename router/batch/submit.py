@@ -265,7 +265,7 @@ def open_job(
         if journal.topic != results:
             raise ConfigError(f"--resume: {place} was written for the topic {journal.topic}, not {results}")
     else:
-        if out.exists():
+        if place.exists() or (out.exists() and out.stat().st_size):
             raise ConfigError(f"{out} is there already: --resume goes on with it, --out FILE writes another")
         journal = Journal(place, scanned.digest, results, {})
     job = Job(

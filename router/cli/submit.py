@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,9 +68,9 @@ def submit(
                 resume=resume,
                 show=show,
             )
-            progress = asyncio.run(job.run())
+            with contextlib.closing(job):
+                progress = asyncio.run(job.run())
         if target.parent == Path(folder):
-            job.close()
             with target.open("rb") as results:
                 shutil.copyfileobj(results, sys.stdout.buffer)
     _conclude(progress, None if target.parent == Path(folder) else target)
@@ -109,7 +109,7 @@ def _conclude(progress: Progress, target: Path | None) -> None:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def display(total: int) -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal, a line every few seconds elsewhere; both on standard error."""
     began = time.monotonic()

@@ -117,3 +117,13 @@ def test_it_runs_as_a_module_and_writes_no_colour_into_a_pipe():
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
     assert "[models.small]" in done.stdout or "models.small" in done.stdout
+
+
+def test_a_job_that_never_began_leaves_nothing_in_its_way(elsewhere, capsys):
+    (elsewhere / "in.jsonl").write_text(json.dumps({"custom_id": "1", "body": {}}) + "\n")
+    for _ in range(2):
+        assert said(capsys, "submit", "in.jsonl", "--broker", "127.0.0.1:1")[0] == 1
+    (elsewhere / "in.jsonl.results.jsonl").write_text("{}\n")
+    code, _, err = said(capsys, "submit", "in.jsonl", "--broker", "127.0.0.1:1")
+    assert code == 2
+    assert "--resume" in err
