@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -90,8 +91,16 @@ async def _run(config: Config, stages: Sequence[str], models: Sequence[str], nam
         await admin.wait_reachable(context.client)
         async with _stages(context, stages, watchdog, end), _workers(context, models, watchdog, end):
             log.info("%s: running %s", name, ", ".join([*stages, *models]))
+            _spare_collections()
             running.set()
             return await end
+
+
+def _spare_collections() -> None:
+    """What is loaded stays, and rows come and go without cycles: a full collection over 100,000 of them takes 0.1 s."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _end(end: asyncio.Future[int], code: int) -> None:

@@ -277,12 +277,12 @@ class Lane:
     def _tick(self, turn: Turn) -> None:
         assert self._stage.tick is not None
         self._tell_time(turn.unit)
-        self._stage.tick(self._now_ms, turn.unit)
+        more = self._stage.tick(self._now_ms, turn.unit)
         now_s = time.perf_counter()
         if turn.unit:
             self._worked_s = now_s
         every_s = TICK_S if now_s - self._worked_s < IDLE_AFTER_S else IDLE_TICK_S
-        self._next_tick_s = (now_s // every_s + 1) * every_s
+        self._next_tick_s = now_s if more else (now_s // every_s + 1) * every_s
 
     def _tell_time(self, unit: Unit) -> None:
         self._now_ms = unit.now_ms = max(self._now_ms, self._clock())  # a lane's time never runs backwards

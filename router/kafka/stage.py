@@ -43,7 +43,8 @@ class Stage:
         sources: full topic names, all with equally many partitions.
         outputs: full names of all topics that are written, besides the table's changelog.
         handle: called with each batch (or a piece of one, never an empty one), in order within a partition.
-        tick: called with the clock's milliseconds at least every 100 ms in every partition, records or not.
+        tick: called with the clock's milliseconds at least every 100 ms in every partition, records or not; ``True``
+            says that more is due already, and it is called again as soon as a turn allows.
         prefetch: awaited before ``prepare``; one item a record, e.g. the body it points to; ``batch.fetched``.
         prepare: run in a thread; one item a record, e.g. its tokens; ``batch.prepared``. Pays where calls release the
             GIL for long and a core is free. Both run while earlier turns compute and commit, so they must not look at
@@ -64,7 +65,7 @@ class Stage:
     sources: tuple[str, ...]
     handle: Callable[[Batch, Any], None]
     outputs: frozenset[str] = frozenset()
-    tick: Callable[[int, Any], None] | None = None
+    tick: Callable[[int, Any], bool | None] | None = None
     prefetch: Callable[[Batch], Awaitable[Sequence[Any]]] | None = None
     prepare: Callable[[Batch], Sequence[Any]] | None = None
     ready: Callable[[], bool] | None = None

@@ -17,7 +17,7 @@ from faust.stores import STORES
 from faust.transport.drivers import TRANSPORTS
 from faust.types import TP, StreamT
 
-from router.kafka.admin import COMPACTED
+from router.kafka.admin import COMPACTED, MIB
 from router.kafka.asker import Asker, asker_of
 from router.kafka.client import Client, Security
 from router.kafka.horizon import Ends
@@ -28,6 +28,10 @@ from router.kafka.transport import SETTINGS, Batch, BatchApp, BatchSchema
 
 #: A stage is quiet when it has had no records for this long.
 QUIET_AFTER_S = 1.0
+
+
+#: A row may hold what a request brought with it, which grows when it is written anew.
+MAX_ROW_BYTES = 4 * MIB
 
 
 class StageApp(BatchApp):
@@ -185,7 +189,8 @@ def new_stage_app(
     app.marks = Marks(folder / "marks", partitions)
     if stage.rows is not None:
         # A buffer of 1 would mean to Faust: follow your own changelog after recovery.
-        app.table = app.Table("rows", partitions=partitions, recovery_buffer_size=2, extra_topic_configs=COMPACTED)
+        settings = COMPACTED | {"max.message.bytes": str(MAX_ROW_BYTES)}
+        app.table = app.Table("rows", partitions=partitions, recovery_buffer_size=2, extra_topic_configs=settings)
     _take_batches(app)
     return app
 

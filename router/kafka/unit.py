@@ -113,8 +113,9 @@ class Unit:
             partition = self.partition % self._writer.partitions[topic]
         elif topic not in self._writer.partitions:
             raise KeyError(topic)
-        if value is not None and len(value) > MAX_VALUE_BYTES:
-            raise ValueError(f"a record of {len(value)} bytes for {topic}; at most {MAX_VALUE_BYTES} can be sent")
+        size = len(value or b"") + len(key or b"") + sum(len(content or b"") for _, content in headers)
+        if size > MAX_VALUE_BYTES:
+            raise ValueError(f"a record of {size} bytes for {topic}; at most {MAX_VALUE_BYTES} can be sent")
         self._outputs[topic, partition].append((key, value, headers))
 
     def by_key(self, topic: str, key: bytes) -> int:

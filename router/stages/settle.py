@@ -99,20 +99,22 @@ class Settle:
             except PointsmanError as error:
                 self._reject(record, error, unit)
 
-    def tick(self, now_ms: int, unit: UnitLike) -> None:
-        """Deadlines, orders that are due, ids to forget, the load record."""
+    def tick(self, now_ms: int, unit: UnitLike) -> bool:
+        """Deadlines, orders that are due, ids to forget, the load record; whether more was due than time allowed."""
         book: Book = unit.index
-        read_to_ms = unit.read_to_ms
+        read_to_ms, more = unit.read_to_ms, False
         for due in (book.passed(read_to_ms), book.orders.pop_until(now_ms)):
             ends_s = time.perf_counter() + DUE_S
             for number, id16 in enumerate(due, 1):
                 self._take(unit, id16, pass_time(book.open[id16], now_ms=now_ms, read_to_ms=read_to_ms))
                 if number >= DUE_AT_LEAST and time.perf_counter() >= ends_s:
+                    more = True
                     break
         book.forget(unit)
         load = book.load(unit)
         if load is not None:
             self._emit_load(unit, load)
+        return more
 
     def culprit(self, record: Any, unit: UnitLike) -> None:
         """Give up a record that ended the process again and again: a dead letter, and the end of its request.

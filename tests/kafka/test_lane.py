@@ -342,3 +342,18 @@ async def test_what_somebody_waits_for_goes_out_at_once_with_all_that_lingered()
     assert outputs.keys() == {("quiet", 0), ("out", 0)}
     assert offsets == {("in", 0): 2}
     await lane.close()
+
+
+async def test_a_tick_that_has_more_to_do_is_called_again_at_once():
+    left, writer = [200], NotingWriter(0.001)
+
+    def tick(_now_ms, unit):
+        if left[0]:
+            left[0] -= 1
+            unit.emit("out", b"k", b"v")
+        return left[0] > 0
+
+    lane = lane_of(stage(tick=tick), writer)
+    await until(lambda: left == [0])
+    await lane.close()
+    assert len(writer.commits) < 100  # several in a turn: none waits for its time
