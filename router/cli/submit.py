@@ -112,9 +112,8 @@ def _conclude(progress: Progress, target: Path | None) -> None:
 @contextlib.contextmanager
 def display(total: int) -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal, a line every few seconds elsewhere; both on standard error."""
-    began = time.monotonic()
     if not sys.stderr.isatty():
-        yield _Lines(began)
+        yield _Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -130,32 +129,38 @@ def display(total: int) -> Iterator[Callable[[Progress], None]]:
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("results", total=total, rate=0.0, note="")
+        began = [time.monotonic()]
 
         def show(progress: Progress) -> None:
             failed = sum(progress.failed.values())
             note = progress.note or (f"{failed} failed" if failed else "")
-            rate = progress.done / max(0.001, time.monotonic() - began)
+            if progress.done == 0:
+                began[0] = time.monotonic()
+            rate = progress.done / max(0.001, time.monotonic() - began[0])
             bar.update(task, completed=progress.done, rate=rate, note=note)
 
         yield show
 
 
 class _Lines:
-    """Progress for a log: one line every ``LINE_S`` seconds."""
+    """Progress for a log: one line every ``LINE_S`` seconds, and one when all is done."""
 
-    def __init__(self, began: float) -> None:
-        self._began, self._last = began, began
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._told = -1
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._last < LINE_S and progress.done < progress.total:
+        if progress.done == 0:
+            self._began = now  # the rate counts from the first result
+        ended = progress.done == progress.total
+        if progress.done == self._told or (now - self._last < LINE_S and not ended):
             return
-        self._last = now
+        self._last, self._told = now, progress.done
         rate = progress.done / max(0.001, now - self._began)
-        left = f", {(progress.total - progress.done) / rate:.0f} s left" if rate else ""
+        left = f", {(progress.total - progress.done) / rate:.0f} s left" if rate and not ended else ""
         note = f"; {progress.note}" if progress.note else ""
+        failed = sum(progress.failed.values())
         click.echo(
-            f"{progress.done} of {progress.total} results, {rate:.0f}/s{left}, "
-            f"{sum(progress.failed.values())} failed{note}",
-            err=True,
+            f"  {progress.done} of {progress.total} results, {rate:.0f}/s{left}, {failed} failed{note}", err=True
         )
