@@ -59,6 +59,9 @@ ADVANCE_S = 1.0
 #: What Kafka says of a record that it will never take.
 OF_THE_RECORD = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidTimestampError, CorruptRecordException)
 
+#: A batch without more than this in its values is prepared on the loop.
+SMALL_BYTES = 8 * 1024
+
 #: Batches that may wait in a lane, and so the most that are prepared ahead.
 LANE_BATCHES = 8
 
@@ -197,6 +200,8 @@ class Lane:
         if self._stage.prefetch:
             batch = replace(batch, fetched=await self._stage.prefetch(batch))
         if self._stage.prepare:
+            if _is_small(batch):
+                return replace(batch, prepared=self._stage.prepare(batch))
             loop = asyncio.get_running_loop()
             batch = replace(batch, prepared=await loop.run_in_executor(PREPARERS, self._stage.prepare, batch))
         return batch
@@ -381,3 +386,8 @@ class Lane:
             await self._news.wait()
             alarm.cancel()
         self._news.clear()
+
+
+def _is_small(batch: Batch) -> bool:
+    """Whether to prepare it here: a thread's turn costs more than a quiet partition's few records."""
+    return not any(batch.fetched) and sum(len(record.value or b"") for record in batch.records) <= SMALL_BYTES

@@ -46,7 +46,7 @@ class Stage:
         tick: called with the clock's milliseconds at least every 100 ms in every partition, records or not; ``True``
             says that more is due already, and it is called again as soon as a turn allows.
         prefetch: awaited before ``prepare``; one item a record, e.g. the body it points to; ``batch.fetched``.
-        prepare: run in a thread; one item a record, e.g. its tokens; ``batch.prepared``. Pays where calls release the
+        prepare: run in a thread, for a small batch on the loop; one item a record, e.g. its tokens; ``batch.prepared``. Pays where calls release the
             GIL for long and a core is free. Both run while earlier turns compute and commit, so they must not look at
             state.
         ready: while ``False`` no batch is handled; ticks go on, what waits still waits.

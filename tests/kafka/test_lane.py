@@ -2,15 +2,16 @@
 
 import asyncio
 import itertools
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from router.kafka.horizon import Ends
-from router.kafka.lane import LANE_BATCHES, TURN_S, Lane, Stage
+from router.kafka.lane import LANE_BATCHES, SMALL_BYTES, TURN_S, Lane, Stage
 from router.kafka.marks import Marks
 from router.kafka.table import DictRows
 from router.kafka.transport import Batch
@@ -357,3 +358,20 @@ async def test_a_tick_that_has_more_to_do_is_called_again_at_once():
     await until(lambda: left == [0])
     await lane.close()
     assert len(writer.commits) < 100  # several in a turn: none waits for its time
+
+
+async def test_a_few_small_records_are_prepared_on_the_loop_many_in_a_thread():
+    where = []
+
+    def prepare(batch):
+        where.append(threading.current_thread() is threading.main_thread())
+        return [None] * len(batch.records)
+
+    few, many = delivery(0, 2), delivery(2, SMALL_BYTES // 2)
+    many.value = replace(many.value, records=[replace(one, value=b"12345") for one in many.value.records])
+    lane = lane_of(stage(prepare=prepare), NotingWriter())
+    for one in (few, many):
+        await lane.put(one)
+        await until(lambda one=one: one.acked)
+    await lane.close()
+    assert where == [True, False]
