@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def as_document(name: str, found: Json) -> Json:
         }
         for key, value in numbers_in(found)
     ]
-    return {"benchmark": name, "at": "", "machine": machine(), "caveats": [], "figures": figures, "details": found}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"benchmark": name, "at": at, "machine": machine(), "caveats": [], "figures": figures, "details": found}
 
 
 def numbers_in(found: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
