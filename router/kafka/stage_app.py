@@ -50,6 +50,8 @@ class StageApp(BatchApp):
         self.marks: Marks | None = None
         self.table: faust.Table | None = None
         self._asker: Asker | None = None
+        self._assigned = False
+        self.on_partitions_assigned.connect(self._on_assigned)
 
     def readable(self, tp: TP) -> bool:
         gate = self.stage.readable
@@ -70,8 +72,22 @@ class StageApp(BatchApp):
         for resource in reversed(self.stage.resources):
             await resource.stop()
 
+    def on_rebalance_start(self) -> None:
+        self._assigned = False
+        super().on_rebalance_start()
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        """Faust sends this signal right after it has asked for the recovery that belongs to an assignment."""
+        self._assigned = True
+
     def on_rebalance_end(self) -> None:
-        """Faust calls this when tables are back and sources stand at their committed offsets."""
+        """Faust calls this when tables are back and sources stand at their committed offsets.
+
+        It also calls it when a recovery ends that the next rebalance has overtaken. Lanes would then be made of what is
+        being taken away, and sources read that nobody handles: Faust would go on behind them, for good.
+        """
+        if not self._assigned or self.tables.recovery.signal_recovery_start.is_set():
+            return
         super().on_rebalance_end()
         for partition, writer in self.consumer.transactions.writers.items():
             if partition not in self.lanes:

@@ -16,6 +16,7 @@ from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.producer import sender
 from faust.stores import STORES
 from faust.stores.base import Store
+from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer, TransactionManager
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
@@ -56,8 +57,18 @@ def test_the_installed_version_is_the_one_pinned(package, name):
         ),
         (
             faust.App,
-            ["_consumer_wait_empty", "in_transaction", "on_rebalance_end", "on_start", "on_stop", "in_recovery"],
+            [
+                "_consumer_wait_empty",
+                "in_transaction",
+                "on_partitions_assigned",
+                "on_rebalance_start",
+                "on_rebalance_end",
+                "on_start",
+                "on_stop",
+                "in_recovery",
+            ],
         ),
+        (Recovery, ["signal_recovery_start"]),
         (Service, ["_crash", "crash", "crash_reason"]),
         (TransactionManager, ["on_rebalance", "on_partitions_revoked", "commit", "on_stop"]),
         (driver.Transport, ["Consumer", "TransactionManager"]),
