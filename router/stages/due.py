@@ -24,11 +24,11 @@ class Due:
         self._rebuild_at = 2 * len(self._heap) + _SLACK
 
     def push(self, at_ms: int, id16: bytes) -> None:
-        heapq.heappush(self._heap, (at_ms, id16))
-        if len(self._heap) > self._rebuild_at:
+        if len(self._heap) >= self._rebuild_at:
             self._heap = [entry for entry in set(self._heap) if self._when(entry[1]) == entry[0]]
             heapq.heapify(self._heap)
             self._rebuild_at = 2 * len(self._heap) + _SLACK
+        heapq.heappush(self._heap, (at_ms, id16))  # last: it lives, whatever ``when`` says of it yet
 
     def first(self) -> tuple[int, bytes] | None:
         """The earliest live entry, ``None`` without one."""

@@ -63,12 +63,12 @@ class Book:
 
     def set(self, unit: UnitLike, id16: bytes, row: Row) -> None:
         """Open a request, or change an open one."""
-        slip = row.slip
-        if id16 not in self.open:
+        slip, is_new = row.slip, id16 not in self.open
+        self.open[id16] = row  # before it is pushed: a heap asks here which of its entries live
+        if is_new:
             self._count[slip.lane] += 1
             self._oldest[slip.lane].push(slip.at_ms, id16)
             self._deadlines.push(slip.deadline_at_ms, id16)
-        self.open[id16] = row
         unit.put(OPEN + id16, row_to_bytes(row))
         if (due_ms := self._order_due(id16)) is not None:
             self.orders.push(due_ms, id16)

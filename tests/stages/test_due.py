@@ -37,3 +37,13 @@ def test_does_not_grow_with_the_dead():
             del times[(number - 10).to_bytes(4)]
     assert len(due._heap) <= 2_000
     assert due.first() == (19_990, (19_990).to_bytes(4))
+
+
+def test_what_is_pushed_stays_also_when_the_heap_is_made_anew():
+    times: dict[bytes, int] = {}
+    due = Due(times.get)
+    for number in range(5000):
+        id16 = number.to_bytes(4)
+        due.push(number, id16)
+        times[id16] = number  # known only afterwards
+    assert list(due.pop_until(5000)) == sorted(times)

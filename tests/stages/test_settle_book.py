@@ -39,7 +39,7 @@ def opened(*deadlines_ms):
     rows = SettleRows(1000)
     book, unit = Book(rows), Unit(Nowhere(), rows, None)
     for number, deadline_ms in enumerate(deadlines_ms):
-        book.set(unit, bytes([number]) * 16, row(number, AT_MS + deadline_ms))
+        book.set(unit, number.to_bytes(16), row(number, AT_MS + deadline_ms))
     return book, unit
 
 
@@ -52,7 +52,7 @@ def test_requests_are_overdue_ten_seconds_after_their_deadline():
     book, unit = opened(300, 100, 200, 90_000)
     assert overdue(book, unit, 200 + OVERDUE_MS) == 1
     assert overdue(book, unit, 301 + OVERDUE_MS) == 3
-    book.close(unit, bytes([2]) * 16)
+    book.close(unit, (2).to_bytes(16))
     assert overdue(book, unit, 1_000 + OVERDUE_MS) == 2
 
 
@@ -66,7 +66,7 @@ def test_overdue_requests_end_first_and_each_once():
         book.close(unit, id16)
     assert found == [1, 3, 0, 2]
     assert overdue(book, unit, 1_000 + OVERDUE_MS) == 0
-    assert list(book.open) == [bytes([4]) * 16]
+    assert list(book.open) == [(4).to_bytes(16)]
 
 
 def test_a_request_that_is_opened_again_is_counted_anew():
@@ -77,3 +77,16 @@ def test_a_request_that_is_opened_again_is_counted_anew():
     book.set(unit, id16, row(0, AT_MS + 90_000))
     assert overdue(book, unit, 2_000 + OVERDUE_MS) == 0
     assert list(book.passed(AT_MS + 90_000)) == [id16]
+
+
+def test_every_deadline_fires_however_many_requests_are_open():
+    book, unit = opened(*[100] * 5000)
+    assert len(set(book.passed(AT_MS + 100))) == 5000
+    assert overdue(book, unit, 200 + OVERDUE_MS) == 0
+
+
+def test_the_oldest_is_known_however_many_requests_are_open():
+    book, unit = opened(*[100] * 1200)
+    for number in range(1199):
+        book.close(unit, number.to_bytes(16))
+    assert book.load(unit).oldest_at_ms == {"interactive": AT_MS}
