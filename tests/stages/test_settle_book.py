@@ -62,7 +62,7 @@ def test_overdue_requests_end_first_and_each_once():
     assert list(book.passed(AT_MS + 99)) == []
     found = []
     for id16 in book.passed(AT_MS + 20_000):
-        found.append(id16[0])
+        found.append(int.from_bytes(id16))
         book.close(unit, id16)
     assert found == [1, 3, 0, 2]
     assert overdue(book, unit, 1_000 + OVERDUE_MS) == 0
