@@ -17,7 +17,7 @@ from faust.stores import STORES
 from faust.transport.drivers import TRANSPORTS
 from faust.types import TP, StreamT
 
-from router.kafka.admin import COMPACTED, MIB
+from router.kafka.admin import COMPACTED, MIB, TopicSpec, create_topics, partitions_of
 from router.kafka.asker import Asker, asker_of
 from router.kafka.client import Client, Security
 from router.kafka.horizon import Ends
@@ -60,6 +60,8 @@ class StageApp(BatchApp):
     async def on_start(self) -> None:
         """Resources first: a stage that decides needs to know before its first batch."""
         await super().on_start()
+        if self.table is not None:
+            await self._create_changelog(self.table.changelog_topic_name)
         for resource in self.stage.resources:
             await resource.start()
         self._asker = asker_of(self.client, self.clock)
@@ -71,6 +73,16 @@ class StageApp(BatchApp):
             await self._asker.leave(self)
         for resource in reversed(self.stage.resources):
             await resource.stop()
+
+    async def _create_changelog(self, name: str) -> None:
+        """Before the group is joined. Faust creates it, too, but may then deal out an assignment without it.
+
+        Kafka keeps the assignment of a static member: it would come back at each restart, and the table never.
+        """
+        spec = TopicSpec(partitions=self.conf.topic_partitions, cleanup="compact", max_bytes=MAX_ROW_BYTES)
+        await create_topics(self.client, {name: spec})
+        while not (await partitions_of(self.client, [name]))[name]:  # noqa: ASYNC110 - metadata follows without an event
+            await asyncio.sleep(0.02)
 
     def on_rebalance_start(self) -> None:
         self._assigned = False
@@ -88,6 +100,7 @@ class StageApp(BatchApp):
         """
         if not self._assigned or self.tables.recovery.signal_recovery_start.is_set():
             return
+        self._check_changelogs()
         super().on_rebalance_end()
         for partition, writer in self.consumer.transactions.writers.items():
             if partition not in self.lanes:
@@ -101,6 +114,14 @@ class StageApp(BatchApp):
                     mark=self.marks.of(partition) if self.marks is not None else None,
                     ends=self._newest_ends,
                 )
+
+    def _check_changelogs(self) -> None:
+        """A lane whose table was not read again would take every request for new. The next process may do better."""
+        if self.table is None:
+            return
+        wanted = {TP(self.table.changelog_topic_name, number) for number in self.consumer.transactions.writers}
+        if missing := wanted - self.tables.recovery.active_tps:
+            raise RuntimeError(f"assigned without {', '.join(f'{tp.topic}/{tp.partition}' for tp in sorted(missing))}")
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         """Faust waits here, before it gives partitions up or stops, until every batch is acknowledged."""

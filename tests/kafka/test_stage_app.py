@@ -280,3 +280,36 @@ async def test_one_stage_that_fails_ends_all_with_its_error(client, prefix, topi
         async with asyncio.timeout(30):
             await run_apps(apps, asyncio.Event())
     assert not await read_committed(client, f"{prefix}.out")
+
+
+async def test_a_stage_with_a_table_ends_rather_than_work_without_its_changelog(client, prefix, topics, tmp_path):
+    a, b, _out = topics
+    stage = Stage(name=prefix, sources=(a, b), handle=lambda batch, unit: None, rows=DictRows)
+    app = new_stage_app(stage, client, partitions=4, data_dir=tmp_path)
+    app.assignor.assigned_actives = set  # as a leader deals it out that has not heard of the changelog
+    await app.start()
+    try:
+        await until(app.failed.is_set)
+        assert app.lanes == {}
+    finally:
+        await app.stop()
+
+
+async def test_a_static_member_that_starts_again_has_its_rows(client, prefix, topics, tmp_path):
+    a, b, out = topics
+
+    def keep(batch, unit):
+        for record in batch.records:
+            unit.put(record.key, record.value)
+            unit.emit(out, record.key, record.value)
+
+    stage = Stage(name=prefix, sources=(a, b), outputs=frozenset({out}), handle=keep, rows=DictRows)
+    await fill(client, a, 400)
+    for _ in range(2):
+        app = new_stage_app(stage, client, partitions=4, data_dir=tmp_path, instance_id=f"{prefix}-0")
+        await app.start()
+        try:
+            await until_committed(client, out, 400)
+            await until(lambda app=app: sum(len(rows) for rows in app.table.data.partitions.values()) == 400)
+        finally:
+            await app.stop()
