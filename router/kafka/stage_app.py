@@ -29,9 +29,11 @@ from router.kafka.transport import SETTINGS, Batch, BatchApp, BatchSchema
 #: A stage is quiet when it has had no records for this long.
 QUIET_AFTER_S = 1.0
 
-
 #: A row may hold what a request brought with it, which grows when it is written anew.
 MAX_ROW_BYTES = 4 * MIB
+
+#: How often the group is asked to deal out anew when a table's changelog is missing from the assignment.
+MAX_ASKED_AGAIN = 5
 
 
 class StageApp(BatchApp):
@@ -51,6 +53,7 @@ class StageApp(BatchApp):
         self.table: faust.Table | None = None
         self._asker: Asker | None = None
         self._assigned = False
+        self._asked_again = 0
         self.on_partitions_assigned.connect(self._on_assigned)
 
     def readable(self, tp: TP) -> bool:
@@ -75,10 +78,7 @@ class StageApp(BatchApp):
             await resource.stop()
 
     async def _create_changelog(self, name: str) -> None:
-        """Before the group is joined. Faust creates it, too, but may then deal out an assignment without it.
-
-        Kafka keeps the assignment of a static member: it would come back at each restart, and the table never.
-        """
+        """Before the group is joined. Faust creates it, too, but may then deal out an assignment without it."""
         spec = TopicSpec(partitions=self.conf.topic_partitions, cleanup="compact", max_bytes=MAX_ROW_BYTES)
         await create_topics(self.client, {name: spec})
         while not (await partitions_of(self.client, [name]))[name]:  # noqa: ASYNC110 - metadata follows without an event
@@ -100,7 +100,10 @@ class StageApp(BatchApp):
         """
         if not self._assigned or self.tables.recovery.signal_recovery_start.is_set():
             return
-        self._check_changelogs()
+        if missing := self._missing_changelogs():
+            self._ask_again(missing)
+            return
+        self._asked_again = 0
         super().on_rebalance_end()
         for partition, writer in self.consumer.transactions.writers.items():
             if partition not in self.lanes:
@@ -115,13 +118,21 @@ class StageApp(BatchApp):
                     ends=self._newest_ends,
                 )
 
-    def _check_changelogs(self) -> None:
-        """A lane whose table was not read again would take every request for new. The next process may do better."""
+    def _missing_changelogs(self) -> set[TP]:
+        """A lane whose table was not read again would take every request for new."""
         if self.table is None:
-            return
+            return set()
         wanted = {TP(self.table.changelog_topic_name, number) for number in self.consumer.transactions.writers}
-        if missing := wanted - self.tables.recovery.active_tps:
-            raise RuntimeError(f"assigned without {', '.join(f'{tp.topic}/{tp.partition}' for tp in sorted(missing))}")
+        return wanted.difference(self.tables.recovery.active_tps)
+
+    def _ask_again(self, missing: set[TP]) -> None:
+        """Kafka gives a static member what it had before, even when its stage has had no table then."""
+        names = ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(missing))
+        self._asked_again += 1
+        if self._asked_again > MAX_ASKED_AGAIN:
+            raise RuntimeError(f"assigned without {names}, {self._asked_again} times")
+        self.log.warning("assigned without %s: the group is asked to deal out anew", names)
+        self.consumer.rejoin()
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         """Faust waits here, before it gives partitions up or stops, until every batch is acknowledged."""

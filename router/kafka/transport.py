@@ -161,6 +161,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self._reached.update({batch.tp: batch.next_offset for batch in batches})
                 return generation, batches
 
+    async def rejoin(self) -> None:
+        """Have the group deal out its partitions anew, by what the broker says of topics now."""
+        consumer = self._ensure_consumer()
+        await consumer._client.force_metadata_update()
+        consumer._coordinator.request_rejoin()
+
     def _pace(self, consumer: aiokafka.AIOKafkaConsumer, *, busy: bool, whole: bool) -> None:
         """Ask for long waits only when nothing comes and the fetch covers all there is."""
         now_s = time.monotonic()
@@ -184,6 +190,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def rejoin(self) -> None:
+        """Have the group deal out its partitions anew; returns at once."""
+        self.add_future(self._thread.call_thread(self._thread.rejoin))
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Refuse topics whose reader expects single records."""

@@ -13,6 +13,7 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer import sender
 from faust.stores import STORES
 from faust.stores.base import Store
@@ -90,6 +91,9 @@ def test_what_is_overridden_or_called_still_exists(owner, names):
         (Consumer.__init__, ["_acked", "_acked_index", "_unacked_messages", "_read_offset"]),
         (AIOKafkaConsumer, ["_fetch_max_wait_ms", "_fetcher"]),
         (Fetcher, ["_fetch_max_wait_ms", "_prefetch_backoff"]),
+        (AIOKafkaConsumer, ["_client", "_coordinator"]),
+        (GroupCoordinator, ["request_rejoin"]),
+        (Recovery.__init__, ["active_tps"]),
         (faust.App, ["rebalancing"]),
         (driver.ConsumerRebalanceListener, ["consumer_generation_id"]),
     ],

@@ -1,6 +1,7 @@
 """Stages on a real broker: ticks, gates, tables, time, codecs, failures."""
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -311,5 +312,19 @@ async def test_a_static_member_that_starts_again_has_its_rows(client, prefix, to
         try:
             await until_committed(client, out, 400)
             await until(lambda app=app: sum(len(rows) for rows in app.table.data.partitions.values()) == 400)
+        finally:
+            await app.stop()
+
+
+async def test_a_stage_that_gets_a_table_while_kafka_keeps_its_old_assignment_starts_all_the_same(
+    client, prefix, topics, tmp_path
+):
+    a, b, out = topics
+    without = Stage(name=prefix, sources=(a, b), outputs=frozenset({out}), handle=copy_to(out))
+    for stage in (without, replace(without, rows=DictRows)):
+        app = new_stage_app(stage, client, partitions=4, data_dir=tmp_path, instance_id=f"{prefix}-0")
+        await app.start()
+        try:
+            await until(lambda app=app: sorted(app.lanes) == [0, 1, 2, 3])
         finally:
             await app.stop()
