@@ -45,6 +45,7 @@ class StageApp(BatchApp):
     def __init__(self, *args: Any, stage: Stage, client: Client, clock: Callable[[], int], **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.stage = stage
+        self.gather_s = stage.gather_s
         self.client = client
         self.clock = clock
         self.lanes: dict[int, Lane] = {}

@@ -38,6 +38,9 @@ SETTINGS: Mapping[str, Any] = {
 #: a partition that has just been drained is not asked for. This bounds that wait.
 FETCH_MAX_WAIT_MS = 20
 
+#: An app that lets the broker gather takes this many bytes at once all the same.
+GATHER_BYTES = 256 * 1024
+
 #: When nothing has come for a while and every partition is in the fetch, nothing is lost by a longer wait: the broker
 #: answers as soon as a record arrives in any of them.
 IDLE_FETCH_MAX_WAIT_MS = 500
@@ -79,7 +82,9 @@ class Batch:
 
 
 class BatchApp(faust.App):  # type: ignore[misc] # Faust's types are loose
-    """A Faust app that can leave a source unread for a while."""
+    """A Faust app that can leave a source unread for a while, and the broker time to gather records for a fetch."""
+
+    gather_s = 0.0
 
     def readable(self, tp: TP) -> bool:  # noqa: ARG002 - for subclasses
         """Asked before every fetch. What is ``False`` is not fetched; other partitions are."""
@@ -107,7 +112,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # until the first fetch is paced
         return consumer
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
@@ -168,12 +173,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._coordinator.request_rejoin()
 
     def _pace(self, consumer: aiokafka.AIOKafkaConsumer, *, busy: bool, whole: bool) -> None:
-        """Ask for long waits only when nothing comes and the fetch covers all there is."""
+        """Ask for long waits only when nothing comes and the fetch covers all there is, or to let the broker gather."""
         now_s = time.monotonic()
         if busy or not whole:
             self._busy_s = now_s
         idle = now_s - self._busy_s > IDLE_AFTER_S
-        consumer._fetcher._fetch_max_wait_ms = IDLE_FETCH_MAX_WAIT_MS if idle else FETCH_MAX_WAIT_MS
+        gather_ms = int(self.app.gather_s * 1000) if whole and not self.app.rebalancing else 0
+        fetcher = consumer._fetcher
+        fetcher._fetch_max_wait_ms = IDLE_FETCH_MAX_WAIT_MS if idle else max(gather_ms, FETCH_MAX_WAIT_MS)
+        fetcher._fetch_min_bytes = GATHER_BYTES if gather_ms and not idle else 1
 
     @staticmethod
     def _unread(consumer: aiokafka.AIOKafkaConsumer, fetched: Mapping[TP, Sequence[ConsumerRecord]]) -> None:

@@ -33,7 +33,7 @@ from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.account_books import ANNOUNCED, UPDATE_EVERY_MS, Books, Part, Row, row_key, seen_key
-from router.stages.context import LINGER_S, Context
+from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 
 NAME = "account"
@@ -73,7 +73,8 @@ class Account:
             tick=self.tick,
             index=self.index,
             rows=DictRows,
-            linger_s=LINGER_S,
+            linger_s=PATIENT_LINGER_S,
+            gather_s=GATHER_S,
             culprit=give_up(NAME, self._dead),
         )
 

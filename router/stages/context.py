@@ -12,8 +12,11 @@ from router.contract.topics import Names
 from router.core.slip import Keyring
 from router.kafka.client import Client
 
-#: Of what nobody waits for a stage makes at most 5 transactions a second and partition.
+#: Seconds between two transactions of a partition that nobody waits for. The longer one, with its time for the broker to
+#: gather records, is for what people look at (windows, weights), not for what steers the next decision.
 LINGER_S = 0.2
+PATIENT_LINGER_S = 1.0
+GATHER_S = 0.2
 
 
 def wall_clock_ms() -> int:

@@ -49,7 +49,7 @@ from router.kafka.bodies import BodyReader, Place
 from router.kafka.stage import Stage
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
-from router.stages.context import LINGER_S, Context
+from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 from router.stages.feedback_desk import OFFSETS, Desk
 from router.stages.settle_rows import SettleRows
@@ -91,7 +91,8 @@ class FeedbackStage:
             index=Desk.of,
             rows=lambda: SettleRows(self._max_ids),
             resources=(self._bodies,),
-            linger_s=LINGER_S,
+            linger_s=PATIENT_LINGER_S,
+            gather_s=GATHER_S,
             culprit=give_up(NAME, self._dead),
         )
 

@@ -30,7 +30,7 @@ from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
-from router.stages.context import LINGER_S, Context
+from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,8 @@ class Learn:
             tick=self.tick,
             index=self.index,
             rows=DictRows,
-            linger_s=LINGER_S,
+            linger_s=PATIENT_LINGER_S,
+            gather_s=GATHER_S,
             culprit=give_up(NAME, self._dead),
         )
 
