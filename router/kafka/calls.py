@@ -5,6 +5,7 @@ Not a stage: a stage's lane stands still while it waits, and a call may take a m
 - At most ``concurrency`` calls in hand. A call is in hand until its outcome is *committed*: so a SIGKILL repeats at
   most ``concurrency`` calls. Free slots go to interactive topics first, within a lane to the partitions in turn; calls
   of batch topics never hold the last quarter of the slots.
+- What comes too late to be worth a call is passed over (``passes``): it takes no slot and leaves nothing behind.
 - One transaction a partition carries outcomes, the low-water offset (below it all is done) and, in the commit's
   metadata, what is done above it (``progress.py``). What finishes while a transaction commits shares the next.
 - On revoke nothing new starts and running calls get ``GRACE_S``. What then still runs goes on if the partition comes
@@ -18,10 +19,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from router.kafka.admin import committed
@@ -44,6 +46,9 @@ MOST_CONCURRENCY = 400
 #: Part of the slots that batch calls leave free.
 RESERVED = 0.25
 
+#: Calls whose durations are remembered.
+LATELY = 64
+
 #: How long to wait for records: while some flow or some source is held, and when all is quiet.
 WAIT_MS = 20
 IDLE_WAIT_MS = 250
@@ -60,6 +65,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         interactive: topics whose records come first.
         batch: topics whose calls leave a quarter of the slots free.
         concurrency: calls in hand at a time, 1..400.
+        passes: asked of each record before its call starts, with the seconds that a quick call has taken lately until its
+            outcome was committed (0 while none is in hand); ``True`` passes the record over, for good.
         may_start: asked before records of a topic are taken; ``False`` leaves them where they are.
         session_timeout_s: how long a silent worker keeps its partitions.
         instance_id: static membership; only under a supervisor that restarts at once.
@@ -75,6 +82,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         batch: Sequence[str] = (),
         concurrency: int = 32,
         may_start: Callable[[str], bool] = lambda _: True,
+        passes: Callable[[ConsumerRecord, float], bool] = lambda _record, _takes_s: False,
         session_timeout_s: float = 6.0,
         instance_id: str | None = None,
     ) -> None:
@@ -87,7 +95,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         self._client, self._group = client, group
         self._lanes = (frozenset(interactive), frozenset(batch))
         self._most = (concurrency, max(1, int(concurrency * (1 - RESERVED))))
-        self._may_start = may_start
+        self._may_start, self._passes = may_start, passes
+        self._took_s: deque[float] = deque(maxlen=LATELY)
         self._session_timeout_s = session_timeout_s
         self._shares: dict[TopicPartition, Share] = {}
         self._turns = [0, 0]
@@ -133,8 +142,24 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             return
         self._end.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
+    def passes(self, record: ConsumerRecord) -> bool:
+        """Whether to pass the record over. A worker with nothing in hand tries what there is, and so learns its pace."""
+        busy = any(share.in_hand for share in self._shares.values())
+        return self._passes(record, self._takes_s() if busy else 0.0)
+
+    def took(self, seconds: float) -> None:
+        """A call took so long, from its start until its outcome was committed."""
+        self._took_s.append(seconds)
+
+    def _takes_s(self) -> float:
+        """What the quicker quarter of calls stayed below; 0 before enough are known."""
+        return sorted(self._took_s)[len(self._took_s) // 4] if len(self._took_s) >= LATELY // 4 else 0.0
+
     def liveness(self) -> dict[str, Any]:
-        """How the worker stands, for JSON. Ages are ``None`` before the first call started, respectively ended."""
+        """How the worker stands, for JSON. Ages are ``None`` before the first call started, respectively ended.
+
+        A record that is passed over counts as one that starts.
+        """
         now_s = time.monotonic()
         return {
             "group": self._group,

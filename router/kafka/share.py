@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +30,18 @@ class Outcome:
 
 Call = Callable[[ConsumerRecord], Awaitable[Sequence[Outcome]]]
 
+#: How long what was passed over may stay uncommitted when no outcome takes it along.
+PASSED_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A call that has ended, not committed yet."""
+
+    offset: int
+    started_s: float
+    outcomes: Sequence[Outcome]
+
 
 class Owner(Protocol):
     """What a share needs of its worker."""
@@ -40,6 +53,8 @@ class Owner(Protocol):
     last_end_s: float
 
     def fail(self, error: BaseException | None) -> None: ...
+    def passes(self, record: ConsumerRecord) -> bool: ...
+    def took(self, seconds: float) -> None: ...
 
 
 class Share:
@@ -51,7 +66,8 @@ class Share:
         self._writer = writer
         self._worker = worker
         self._calls: dict[int, asyncio.Task[None]] = {}
-        self._finished: list[tuple[int, Sequence[Outcome]]] = []
+        self._finished: list[Finished] = []
+        self._passed_s = float("inf")  # since when something passed over is not committed
         self._news = asyncio.Event()
         self._closing = False
         self.committing = asyncio.create_task(self._commit())
@@ -62,9 +78,15 @@ class Share:
         return len(self._calls)
 
     def start(self, record: ConsumerRecord) -> None:
-        if self.progress.start(record.offset):
-            self._worker.last_start_s = time.monotonic()
-            self._calls[record.offset] = asyncio.create_task(self._call(record))
+        if not self.progress.start(record.offset):
+            return
+        self._worker.last_start_s = now_s = time.monotonic()
+        if self._worker.passes(record):
+            self.progress.finish(record.offset)
+            self._passed_s = min(self._passed_s, now_s)
+            self._news.set()
+            return
+        self._calls[record.offset] = asyncio.create_task(self._call(record, now_s))
 
     async def close(self) -> None:
         """Cancel what runs, commit what has finished, let go of the producer."""
@@ -76,7 +98,7 @@ class Share:
         self._calls.clear()
         await self._writer.stop()
 
-    async def _call(self, record: ConsumerRecord) -> None:
+    async def _call(self, record: ConsumerRecord, started_s: float) -> None:
         try:
             outcomes = await self._worker.call(record)
         except asyncio.CancelledError:
@@ -85,29 +107,38 @@ class Share:
             self._worker.fail(error)
         else:
             self._worker.last_end_s = time.monotonic()
-            self._finished.append((record.offset, outcomes))
+            self._finished.append(Finished(record.offset, started_s, outcomes))
             self._news.set()
 
     async def _commit(self) -> None:
         try:
             while self._finished or not self._closing:
-                if not self._finished:
-                    await self._news.wait()
-                    self._news.clear()
-                    continue
-                finished, self._finished = self._finished, []
-                outputs: dict[Where, list[Record]] = defaultdict(list)
-                for offset, outcomes in finished:
-                    self.progress.finish(offset)
-                    for made in outcomes:
-                        outputs[made.topic, made.partition].append((made.key, made.value, made.headers))
-                await self._writer.commit(outputs, {self._tp: self.progress.mark()})
-                for offset, _ in finished:
-                    del self._calls[offset]
-                self._worker.slot_freed.set()
+                if not self._finished and (left_s := self._passed_s + PASSED_S - time.monotonic()) > 0:
+                    await self._wait_for_news(left_s)
+                else:
+                    await self._commit_finished()
         except ProducerFenced as error:
             # In a rebalance: the partition has a new owner already, who makes these calls again.
             if not self._worker.rebalancing:
                 self._worker.fail(error)
         except Exception as error:  # noqa: BLE001 - any error ends the worker
             self._worker.fail(error)
+
+    async def _wait_for_news(self, most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), None if most_s == float("inf") else most_s)
+        self._news.clear()
+
+    async def _commit_finished(self) -> None:
+        finished, self._finished, self._passed_s = self._finished, [], float("inf")
+        outputs: dict[Where, list[Record]] = defaultdict(list)
+        for call in finished:
+            self.progress.finish(call.offset)
+            for made in call.outcomes:
+                outputs[made.topic, made.partition].append((made.key, made.value, made.headers))
+        await self._writer.commit(outputs, {self._tp: self.progress.mark()})
+        now_s = time.monotonic()
+        for call in finished:
+            del self._calls[call.offset]
+            self._worker.took(now_s - call.started_s)
+        self._worker.slot_freed.set()

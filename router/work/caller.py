@@ -4,6 +4,8 @@
 - The model is *banned*: its work comes back unmade (``error``, code ``banned``); calls that run already finish.
 - *Every endpoint cools*: no call starts. Interactive work that would wait longer than ``PATIENCE_S`` comes back at once
   as ``rate_limited``, so that it can go elsewhere; batch work stays in its topic, what is in hand already waits.
+- Work that has waited and whose call could not end by its deadline is passed over without a word: settle ends the request
+  at its deadline, and a lane that is behind spends its slots on what can still be answered.
 - A deadline that has passed: ``timeout`` without a call. A call gets what is left until the deadline, at most
   ``timeout_s``.
 - ``traceparent`` goes on to the provider and into the outcome.
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 STAGE: Final = "worker"
 #: Longest that interactive work waits for an endpoint to cool down.
 PATIENCE_S: Final = 2.0
+#: Work younger than this has not waited, and is not looked into before its call.
+FRESH_MS: Final = 100
 #: A call that waits for an endpoint looks this often whether it may still be made at all.
 LOOK_S: Final = 0.5
 #: From the time at which a call must end until it counts as overdue.
@@ -80,6 +84,16 @@ class Caller:
     def may_start(self, topic: str) -> bool:
         """Whether work of a topic is worth taking now: batch work waits in its topic while every endpoint cools."""
         return topic != self._batch_topic or self._provider.free_in_s() == 0 or self._bans.banned(self._model)
+
+    def too_late(self, record: ConsumerRecord, takes_s: float) -> bool:
+        """Whether work has waited so long that a call of ``takes_s`` seconds would end after its deadline."""
+        now_ms = self._clock()
+        if record.value is None or now_ms - record.timestamp < FRESH_MS:
+            return False
+        try:
+            return self._read(record.value).deadline_at_ms - now_ms <= takes_s * 1000
+        except BadRecord:
+            return False  # its call tells
 
     def overdue(self) -> bool:
         """Whether a call is in hand that should have ended; a defect, its time-out failed."""

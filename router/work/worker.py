@@ -65,6 +65,7 @@ class ModelWorker:
             batch=[names.work(model, "batch")],
             concurrency=settings.concurrency,
             may_start=self._caller.may_start,
+            passes=self._caller.too_late,
             session_timeout_s=config.kafka.session_timeout_s,
             instance_id=instance_id,
         )

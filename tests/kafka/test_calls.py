@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 
 import orjson
 import pytest
+from aiokafka import TopicPartition
 
-from router.kafka.admin import TopicSpec, create_topics
+from router.kafka.admin import TopicSpec, committed, create_topics
 from router.kafka.calls import Outcome, Worker
-from tests.kafka.support import fill, until, until_committed
+from tests.kafka.support import fill, read_committed, until, until_committed
 
 
 @pytest.fixture
@@ -116,6 +117,52 @@ async def test_a_topic_that_may_not_start_waits_and_the_other_goes_on(client, pr
         assert provider.made == {batch: 20}
         allowed.add(work)
         await until_committed(client, out, 40)
+
+
+async def test_what_is_passed_over_takes_no_slot_and_does_not_come_back(client, prefix, topics):
+    work, batch, out = topics
+    await fill(client, work, 400)
+    provider, asked = Provider(out), Counter()
+
+    def passes(record, takes_s):
+        asked[int(record.key)] += 1
+        return int(record.key) % 100 != 99  # all of them in one partition
+
+    worker = Worker(client, prefix, provider, interactive=[work], batch=[batch], passes=passes, concurrency=1)
+    async with running(worker):
+        await until_committed(client, out, 4)
+        tps = [TopicPartition(work, number) for number in range(4)]
+        async with asyncio.timeout(30):
+            while [(await committed(client, prefix, tps))[tp].offset for tp in tps] != [100] * 4:  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(0.1)
+    assert asked == dict.fromkeys(range(400), 1)
+    assert sorted(int(record.key) for record in await read_committed(client, out)) == [99, 199, 299, 399]
+    async with running(Worker(client, prefix, provider, interactive=[work], batch=[batch], passes=passes)) as worker:
+        await until(lambda: worker.liveness()["assigned"] == 8)
+        await asyncio.sleep(0.5)
+    assert asked.total() == 400
+
+
+async def test_a_record_is_weighed_with_what_a_quick_call_takes_unless_nothing_is_in_hand(client, prefix, topics):
+    work, batch, out = topics
+    provider, told = Provider(out), []
+    worker = Worker(
+        client,
+        prefix,
+        provider,
+        interactive=[work],
+        batch=[batch],
+        passes=lambda record, takes_s: told.append(takes_s),
+        concurrency=4,
+    )
+    async with running(worker):
+        await fill(client, work, 100)
+        await until_committed(client, out, 100)
+        await until(lambda: not worker.liveness()["in_hand"]["interactive"])
+        await fill(client, work, 1)
+        await until(lambda: len(told) == 101)
+    assert told[0] == told[-1] == 0
+    assert max(told) >= 0.002
 
 
 async def test_after_a_quiet_time_a_call_starts_and_liveness_tells(client, prefix, topics):

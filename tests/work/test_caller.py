@@ -104,6 +104,33 @@ async def test_work_read_after_its_deadline_is_a_timeout_without_a_call(new_work
     assert (outcome.status, outcome.error.code, outcome.endpoint) == ("timeout", "timeout", None)
 
 
+@pytest.mark.parametrize(
+    ("waited_ms", "left_ms", "takes_s", "late"),
+    [
+        (2000, -1, 0.0, True),
+        (2000, 300, 0.2, False),
+        (2000, 150, 0.2, True),
+        (50, -1, 0.2, False),  # it has hardly waited: its call tells
+        (2000, 60_000, 0.2, False),
+    ],
+)
+async def test_work_that_waited_is_too_late_when_a_quick_call_would_end_after_its_deadline(
+    new_work, waited_ms, left_ms, takes_s, late
+):
+    async with caller_with() as it:
+        now_ms = wall_ms()
+        record = record_of(new_work(deadline_at_ms=now_ms + left_ms))
+        record.timestamp = now_ms - waited_ms
+        assert it.call.too_late(record, takes_s) is late
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b'{"request_id": 3}'])
+async def test_unreadable_work_is_never_too_late(value):
+    async with caller_with() as it:
+        record = SimpleNamespace(topic="t.work.small", value=value, timestamp=0)
+        assert it.call.too_late(record, 1e9) is False
+
+
 async def test_a_call_ends_at_the_deadline(new_work):
     async with caller_with(errors={"hang": 1.0}) as it:
         outcome = await outcome_of(it.call, record_of(new_work(deadline_at_ms=wall_ms() + 200)))
