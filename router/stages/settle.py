@@ -103,6 +103,7 @@ class Settle:
         """Deadlines, orders that are due, ids to forget, the load record; whether more was due than time allowed."""
         book: Book = unit.index
         read_to_ms, more = unit.read_to_ms, False
+        book.walk(now_ms)
         for due in (book.passed(read_to_ms), book.orders.pop_until(now_ms)):
             ends_s = time.perf_counter() + DUE_S
             for number, id16 in enumerate(due, 1):

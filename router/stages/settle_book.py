@@ -20,6 +20,8 @@ LOAD_EVERY_MS = 100
 #: While something is open and nothing changes, how far the lane has read is news all the same.
 LOAD_AT_LEAST_EVERY_MS = 1_000
 OVERDUE_MS = 10_000
+#: Open requests looked at in a tick, whatever the heaps say: a hundred thousand take a minute at most.
+WALKED_A_TICK = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Book:
         for row in self.open.values():
             self._count[row.slip.lane] += 1
         self._published: Load | None = None
+        self._walk: list[bytes] = []
 
     def set(self, unit: UnitLike, id16: bytes, row: Row) -> None:
         """Open a request, or change an open one."""
@@ -90,6 +93,19 @@ class Book:
             del self._overdue[id16]
             yield id16
         yield from self._deadlines.pop_until(read_to_ms)
+
+    def walk(self, now_ms: int) -> None:
+        """A part of a tour through the open requests themselves: one long overdue is put back into the heap it fell out of.
+
+        Deadlines, and the count of what is lost, would otherwise hang on the same heap: its defect would not show.
+        """
+        if not self._walk:
+            self._walk = list(self.open)
+        for id16 in self._walk[-WALKED_A_TICK:]:
+            due_ms = self._deadline(id16)
+            if due_ms is not None and due_ms < now_ms - OVERDUE_MS and id16 not in self._overdue:
+                self._deadlines.push(due_ms, id16)
+        del self._walk[-WALKED_A_TICK:]
 
     def kept(self, unit: UnitLike, id16: bytes) -> tuple[Kept, int]:
         """What is known of an id that is not open, and its expiry in seconds since 1970; 0 if nothing is kept."""

@@ -279,6 +279,25 @@ def test_deadlines_at_once_fire_by_time_and_never_few_at_a_time(world, monkeypat
     assert len(written) == 4 * turns, "the ids that a turn of a partition settles are one record"
 
 
+def test_every_one_of_tens_of_thousands_open_ends_by_its_deadline(world):
+    """Enough for each heap of a partition to be made anew several times."""
+    deadlines = {}
+    for number in range(40_000):
+        slip = world.slip(f"r-{number}", deadline_at_ms=world.log.clock() + 60_000 + number % 977)
+        deadlines[slip.request_id] = slip.deadline_at_ms
+        headers = [("slip", sign(slip, RING).encode())]
+        world.log.produce("llm.decisions", slip.request_id.encode(), b"{}", headers=headers)
+    world.log.run()
+    world.log.advance(62_000, step_ms=100)
+    results = world.log.records("llm.results")
+    assert len(results) == 40_000
+    assert {dict(record.headers)["id"].decode() for record in results} == deadlines.keys()
+    late = [record.timestamp - deadlines[dict(record.headers)["id"].decode()] for record in results]
+    assert min(late) >= 0
+    assert max(late) <= 200
+    assert {load.overdue for load in world.loads} == {0}
+
+
 def test_late_answer_is_priced_once_and_changes_nothing(world):
     slip = world.slip()
     world.decide(slip)

@@ -4,7 +4,8 @@ from router.contract.records import Origin
 from router.core.settlement import Row
 from router.core.slip import Slip
 from router.kafka.unit import Unit
-from router.stages.settle_book import OVERDUE_MS, Book
+from router.stages.due import Due
+from router.stages.settle_book import OVERDUE_MS, WALKED_A_TICK, Book
 from router.stages.settle_rows import SettleRows
 
 AT_MS = 1_750_000_000_000
@@ -90,3 +91,22 @@ def test_the_oldest_is_known_however_many_requests_are_open():
     for number in range(1199):
         book.close(unit, number.to_bytes(16))
     assert book.load(unit).oldest_at_ms == {"interactive": AT_MS}
+
+
+def test_what_fell_out_of_the_heap_is_found_counted_as_overdue_and_ends():
+    book, unit = opened(*range(1_000))
+    book._deadlines = Due(book._deadline)  # as after a defect: the heap knows of none
+    now_ms = AT_MS + 1_000 + OVERDUE_MS
+    assert overdue(book, unit, 1_000 + OVERDUE_MS) == 0
+    for _ in range(-(-1_000 // WALKED_A_TICK)):
+        book.walk(now_ms)
+    assert overdue(book, unit, 2_000 + OVERDUE_MS) == 1_000
+    assert len(set(book.passed(now_ms))) == 1_000
+
+
+def test_a_walk_leaves_alone_what_is_not_overdue():
+    book, unit = opened(*[90_000] * 300)
+    before = list(book._deadlines._heap)
+    for _ in range(10):
+        book.walk(AT_MS + 1_000)
+    assert book._deadlines._heap == before
