@@ -105,7 +105,7 @@ def test_what_fell_out_of_the_heap_is_found_counted_as_overdue_and_ends():
 
 
 def test_a_walk_leaves_alone_what_is_not_overdue():
-    book, unit = opened(*[90_000] * 300)
+    book, _unit = opened(*[90_000] * 300)
     before = list(book._deadlines._heap)
     for _ in range(10):
         book.walk(AT_MS + 1_000)
