@@ -1,8 +1,8 @@
 """Asks the broker where the sources end: one question for all stages of a process.
 
 The answers are what horizons (``horizon.py``) and lags are made of. The client is one of its own: on a consumer's
-connection a question waits behind the fetch that is out. Asking takes 0.7 ms of CPU, so quiet stages ask less often: a
-deadline still fires within 250 ms + a tick.
+connection a question waits behind the fetch that is out. Asking takes 0.7 ms of CPU, so it is done as seldom as the most
+demanding stage allows: a punctual one (settle) that is quiet still meets a deadline within 250 ms + a tick.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from router.kafka.horizon import Ends, Where
 
 log = logging.getLogger(__name__)
 
-BUSY_S = 0.1
-QUIET_S = 0.25
+#: How old an answer may become: for stages whose ticks somebody waits for, and for others; at work, and quiet.
+PUNCTUAL_S = (0.1, 0.25)
+EASY_S = (0.5, 1.0)
 RETRY_S = 1.0
 
 Clock = Callable[[], int]
@@ -35,8 +36,8 @@ class Asking(Protocol):
     def source_partitions(self) -> Iterable[Where]:
         """Of its lanes now."""
 
-    def quiet(self) -> bool:
-        """Whether nothing has come for a while."""
+    def patience_s(self) -> float:
+        """How old an answer may become."""
 
 
 class Asker:
@@ -80,7 +81,7 @@ class Asker:
             tps = {TopicPartition(*where) for asking in self._asking for where in asking.source_partitions()}
             if tps:
                 self.newest = Ends(asked_ms, await consumer.end_offsets(list(tps)))
-            every_s = QUIET_S if all(asking.quiet() for asking in self._asking) else BUSY_S
+            every_s = min(asking.patience_s() for asking in self._asking)
             await asyncio.sleep(max(every_s / 2, asked_s + every_s - time.monotonic()))
 
 

@@ -29,7 +29,7 @@ ASK_S = 0.5
 FRESH_S = 2.0
 
 #: The broker answers as soon as there is something; with nothing to say it need not be asked often.
-FETCH_MAX_WAIT_MS = 250
+FETCH_MAX_WAIT_MS = 1_000
 
 Apply = Callable[[ConsumerRecord], None]
 

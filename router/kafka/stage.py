@@ -57,6 +57,7 @@ class Stage:
         resources: started before the first fetch, stopped after the last.
         linger_s: how long after a commit the next one may wait, so that more shares it. A transaction costs some 2 ms of
             CPU, here and at the broker. 0: every turn commits at once.
+        punctual: whether somebody waits for what ticks do by ``read_to_ms``: it then lags the clock by 0.25 s at most.
         gather_s: how long the broker may gather records before it answers a fetch: fewer fetches. 0: not at all.
         urgent: outputs that somebody waits for: a turn that has a record for one of them commits at once.
         culprit: called instead of ``handle`` with the one record that killed the process again and again.
@@ -75,6 +76,7 @@ class Stage:
     rows: Callable[[], Rows] | None = None
     resources: tuple[Resource, ...] = field(default=())
     linger_s: float = 0.0
+    punctual: bool = False
     gather_s: float = 0.0
     urgent: frozenset[str] = frozenset()
     culprit: Callable[[ConsumerRecord, Any], None] | None = None

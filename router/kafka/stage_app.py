@@ -18,7 +18,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.types import TP, StreamT
 
 from router.kafka.admin import COMPACTED, MIB, TopicSpec, create_topics, partitions_of
-from router.kafka.asker import Asker, asker_of
+from router.kafka.asker import EASY_S, PUNCTUAL_S, Asker, asker_of
 from router.kafka.client import Client, Security
 from router.kafka.horizon import Ends
 from router.kafka.lane import Lane
@@ -149,10 +149,11 @@ class StageApp(BatchApp):
         """What ``asker.py`` asks for."""
         return [TP(source, number) for source in self.stage.sources for number in self.lanes]
 
-    def quiet(self) -> bool:
-        """Whether no lane has had anything to do for a while."""
+    def patience_s(self) -> float:
+        """How old the ends of the sources may become: longer when no lane has had anything to do for a while."""
         now_s = time.monotonic()
-        return all(now_s - lane.progress_s > QUIET_AFTER_S for lane in self.lanes.values())
+        busy, quiet = PUNCTUAL_S if self.stage.punctual else EASY_S
+        return quiet if all(now_s - lane.progress_s > QUIET_AFTER_S for lane in self.lanes.values()) else busy
 
     def _newest_ends(self) -> Ends | None:
         return self._asker.newest if self._asker is not None else None

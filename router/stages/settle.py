@@ -81,6 +81,7 @@ class Settle:
             outputs=frozenset({self._results, self._usage, self._load, self._dead, *self._redispatch.values()}),
             handle=self.handle,
             tick=self.tick,
+            punctual=True,
             rows=lambda: SettleRows(self._max_ids),
             index=Book,
             # A decision only opens a row, and its outcome comes later: the two may share a transaction.

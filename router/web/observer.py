@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from router import __version__
@@ -39,6 +39,8 @@ from router.web.view import Setup, View
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
+#: The same while nothing moves and nobody is behind.
+IDLE_EVERY_S = 2.5
 REWRITE_S = STALE_S / 3
 FILE = "status.json"
 
@@ -66,6 +68,7 @@ class Observer:
         self._written: Any = None
         self._written_ms = 0
         self._turns = 0
+        self._ends: Mapping[TopicPartition, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -121,16 +124,20 @@ class Observer:
                 return
             while True:
                 began_s = time.monotonic()
-                await self._turn(view, tail, groups)
+                moved = await self._turn(view, tail, groups)
                 self.view = view
                 self._turns += 1
-                await asyncio.sleep(max(EVERY_S / 2, began_s + EVERY_S - time.monotonic()))
+                every_s = EVERY_S if moved else IDLE_EVERY_S
+                await asyncio.sleep(max(EVERY_S / 2, began_s + every_s - time.monotonic()))
         finally:
             await groups.close()
             await tail.close()
 
-    async def _turn(self, view: View, tail: Tail, groups: Groups) -> None:
-        """One question for all ends a turn: on a consumer's connection it waits behind the fetch that is under way."""
+    async def _turn(self, view: View, tail: Tail, groups: Groups) -> bool:
+        """Whether any topic has grown since the last turn, or somebody is behind.
+
+        One question for all ends a turn: on a consumer's connection it waits behind the fetch that is under way.
+        """
         asked_ms = self._clock()
         marks = await groups.committed(tail)
         ends = await tail.ends()
@@ -138,6 +145,9 @@ class Observer:
         view.confirmed_ms["topics"] = asked_ms
         await groups.note(view.tracks, marks, ends, asked_ms)
         view.confirmed_ms["groups"] = asked_ms
+        moved = ends != self._ends or any(track.lag for track in view.tracks.values())
+        self._ends = ends
+        return moved
 
     def _apply(self, view: View, record: ConsumerRecord) -> None:
         if record.value is None:
