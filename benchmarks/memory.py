@@ -34,7 +34,7 @@ SHORT_DEADLINE_MS = 5_000
 #: Stated bytes an id: settle remembers it once (core/packed), feedback once more; nobody else remembers any.
 STATED_BYTES = {"settle": 60, "learning": 60, "route": 0, "web": 0}
 #: What does not grow with ids may still move by this much: buffers of batches in flight, the allocator.
-SLACK_MIB = 24.0
+SLACK_MIB = 16.0
 MIB = 1024 * 1024
 CAVEATS = [f"memory also moves with batches in flight and the allocator: growth below {SLACK_MIB:g} MiB counts as none"]
 

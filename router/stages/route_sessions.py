@@ -21,8 +21,8 @@ from router.stages.due import Due
 #: Sessions a partition; beyond it the one that expires soonest is forgotten.
 MAX_SESSIONS = 250_000
 
-#: Ids read lately, a partition.
-MAX_RECENT = 50_000
+#: Ids read lately, a partition: some 2 MiB. Most duplicates follow at once.
+MAX_RECENT = 10_000
 
 
 class Items(Protocol):
@@ -87,13 +87,18 @@ class RecentIds:
 
     def add(self, request_id: str, now_ms: int, window_ms: int) -> bool:
         """Whether the id is new, or was seen no less than ``window_ms`` ago."""
-        seen_ms = self._seen.get(request_id)
+        seen = self._seen
+        seen_ms = seen.get(request_id)
         if seen_ms is not None and now_ms - seen_ms < window_ms:
             return False
-        self._seen[request_id] = now_ms
-        if len(self._seen) > MAX_RECENT:
-            self._seen.popitem(last=False)
+        seen[request_id] = now_ms
+        seen.move_to_end(request_id)
+        while len(seen) > MAX_RECENT or now_ms - seen[next(iter(seen))] >= window_ms > 0:
+            seen.popitem(last=False)
         return True
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
 
 def session_key(tenant: str, pool: str, session: str) -> bytes:

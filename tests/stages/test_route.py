@@ -662,3 +662,13 @@ def test_further_attempts_of_batch_requests_do_not_wait(world):
     world.order(asked, lane="batch")
     world.run()
     assert [one.attempt for one in world.decisions()] == [1, 2]
+
+
+def test_ids_read_lately_are_forgotten_by_time_and_by_number():
+    recent = route_sessions.RecentIds()
+    assert [recent.add("a", at_ms, 1000) for at_ms in (0, 999, 1000, 1500, 2000)] == [True, False, True, False, True]
+    for number in range(3 * route_sessions.MAX_RECENT):
+        recent.add(f"{number}", 2000, 1000)
+    assert len(recent) == route_sessions.MAX_RECENT
+    assert recent.add("last", 3000, 1000)
+    assert len(recent) == 1
