@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks.scenarios import deadlines, duplicates, kills, orders, outages, restarts, windows
+from benchmarks.scenarios import bad_input, deadlines, duplicates, kills, orders, outages, restarts, windows
 from benchmarks.scenarios.show import Show
 
 #: Letter -> what it is called, and what shows it.
@@ -33,6 +33,7 @@ SHOWS: dict[str, tuple[str, Callable[[Show], None]]] = {
     "j": ("a ban during a router's restart", orders.ban_during_restart),
     "k": ("windows: account down 90 s, traffic stopped in mid-window", windows.account_down),
     "l": ("restart of everything, then replay of all decisions", restarts.replay_all),
+    "m": ("bad requests among good ones", bad_input.bad_among_good),
 }
 
 
