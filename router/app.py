@@ -146,6 +146,7 @@ async def _stages(
             stage,
             context.client,
             partitions=kafka.partitions,
+            replication=kafka.replication_factor,
             data_dir=context.data_dir / "stages",
             session_timeout_s=kafka.session_timeout_s,
             instance_id=f"{stage.name}-{slot}" if slot is not None else None,

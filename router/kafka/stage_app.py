@@ -17,6 +17,7 @@ from faust.stores import STORES
 from faust.transport.drivers import TRANSPORTS
 from faust.types import TP, StreamT
 
+from router.contract.errors import ConfigError
 from router.kafka.admin import COMPACTED, MIB, TopicSpec, create_topics, partitions_of
 from router.kafka.asker import EASY_S, PUNCTUAL_S, Asker, asker_of
 from router.kafka.client import Client, Security
@@ -80,10 +81,18 @@ class StageApp(BatchApp):
 
     async def _create_changelog(self, name: str) -> None:
         """Before the group is joined. Faust creates it, too, but may then deal out an assignment without it."""
-        spec = TopicSpec(partitions=self.conf.topic_partitions, cleanup="compact", max_bytes=MAX_ROW_BYTES)
-        await create_topics(self.client, {name: spec})
-        while not (await partitions_of(self.client, [name]))[name]:  # noqa: ASYNC110 - metadata follows without an event
+        spec = TopicSpec(
+            partitions=self.conf.topic_partitions,
+            cleanup="compact",
+            max_bytes=MAX_ROW_BYTES,
+            replication=self.conf.topic_replication_factor,
+        )
+        # Metadata follows later: the next look, or the one after it, sees it.
+        while not (found := (await partitions_of(self.client, [name]))[name]):
+            await create_topics(self.client, {name: spec})
             await asyncio.sleep(0.02)
+        if found != spec.partitions:
+            raise ConfigError(f"topic {name} has {found} partitions, not {spec.partitions}: fixed for good")
 
     def on_rebalance_start(self) -> None:
         self._assigned = False
@@ -199,6 +208,7 @@ def new_stage_app(
     *,
     partitions: int,
     data_dir: Path | str,
+    replication: int = 1,
     session_timeout_s: float = 6.0,
     instance_id: str | None = None,
     clock: Callable[[], int] = wall_clock_ms,
@@ -209,6 +219,7 @@ def new_stage_app(
         stage: what to run.
         client: where the broker is.
         partitions: of the sources and of the table's changelog, which is created.
+        replication: copies of the table's changelog, in a cluster of several brokers.
         data_dir: of this machine: marks of records that killed the process lie there.
         session_timeout_s: how long a silent process keeps its partitions.
         instance_id: static membership: a restart takes its partitions back at once. Only under a supervisor that
@@ -235,6 +246,7 @@ def new_stage_app(
         Schema=BatchSchema,
         processing_guarantee="exactly_once",
         topic_partitions=partitions,
+        topic_replication_factor=replication,
     )
     app.marks = Marks(folder / "marks", partitions)
     if stage.rows is not None:

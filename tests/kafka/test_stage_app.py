@@ -7,6 +7,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from router.contract.errors import PointsmanError
 from router.kafka.admin import TopicSpec, create_topics, group_lags
 from router.kafka.lane import Stage
 from router.kafka.run import run_apps
@@ -294,6 +295,25 @@ async def test_a_stage_with_a_table_ends_rather_than_work_without_its_changelog(
         assert app.lanes == {}
     finally:
         await app.stop()
+
+
+async def starting(stage, client, data_dir, **how):
+    """Start an app and stop it again; raises what the start raises."""
+    app = new_stage_app(stage, client, **{"partitions": 4, "data_dir": data_dir} | how)
+    try:
+        await app.start()
+    finally:
+        await app.stop()
+
+
+async def test_a_changelog_gets_its_copies_and_keeps_its_partitions(client, prefix, topics, tmp_path):
+    a, b, _out = topics
+    stage = Stage(name=prefix, sources=(a, b), handle=lambda batch, unit: None, rows=DictRows)
+    with pytest.raises(PointsmanError, match="InvalidReplicationFactor"):  # there is one broker
+        await starting(stage, client, tmp_path, replication=2)
+    await starting(stage, client, tmp_path)
+    with pytest.raises(PointsmanError, match="4 partitions, not 3"):
+        await starting(stage, client, tmp_path, partitions=3)
 
 
 async def test_a_static_member_that_starts_again_has_its_rows(client, prefix, topics, tmp_path):
