@@ -30,10 +30,14 @@ from typing import Self
 from router.contract.errors import Unavailable
 from router.kafka.embedded_folder import DataFolder, free_ports
 from router.kafka.embedded_java import ClassArchive, default_cache_dir, java_binary, kafka_classpath
-from router.kafka.embedded_settings import ScramTls, properties
+from router.kafka.embedded_settings import ScramTls, controller_alone, properties
 
 KAFKA_VERSION = "4.3.1"
 READY_LINE = "Kafka Server started"
+
+#: What a controller says once it has taken all partitions from a broker, and how long to wait for it.
+GIVEN_UP_LINE = "handleBrokerFenced: changing"
+GIVE_UP_S = 5.0
 
 #: ``-XX:TieredStopAtLevel=1`` would start 0.25 s sooner but leaves a busy broker without its optimising compiler.
 JVM_DEFAULTS = ("-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true")
@@ -115,9 +119,11 @@ class EmbeddedKafka:
                 folder.write(name, text)
             if not folder.formatted:
                 self._format([java, "-cp", classpath], folder)
-            command = [java, *self._jvm, *self._archive.options(java), "-cp", classpath]
-            self._process = self._spawn([*command, "kafka.Kafka", str(folder.path / "server.properties")], folder)
-            self._wait_until_ready(folder, timeout_s)
+            command = [java, *self._jvm, *self._archive.options(java), "-cp", classpath, "kafka.Kafka"]
+            if folder.crashed:
+                self._give_up_the_old_broker(command, folder, controller, timeout_s)
+            self._run(command, "server.properties", "broker.log", folder)
+            self._wait_for(READY_LINE, "broker.log", folder, timeout_s)
         except BaseException:
             self.stop()
             raise
@@ -149,10 +155,28 @@ class EmbeddedKafka:
     ) -> None:
         self.stop()
 
-    def _spawn(self, command: list[str], folder: DataFolder) -> subprocess.Popen[bytes]:
-        with folder.open("broker.log") as log:
-            return subprocess.Popen(  # noqa: S603 - our own command line
-                command,
+    def _give_up_the_old_broker(
+        self, command: list[str], folder: DataFolder, controller: int, timeout_s: float
+    ) -> None:
+        """After a crash: have the controller, alone, write down that the broker is gone, before a new one starts.
+
+        Else the new one finds itself leading everything, takes up transactions that are prepared to commit, is given up a
+        moment later as the old one that it takes itself for, finds no leaders, leaves the markers of those transactions
+        out "as their partitions are likely deleted", and calls them complete: outputs without their offsets.
+        """
+        folder.write("controller.properties", controller_alone(folder.path, controller))
+        self._run(command, "controller.properties", "controller.log", folder)
+        self._wait_for(READY_LINE, "controller.log", folder, timeout_s)
+        with contextlib.suppress(Unavailable):  # one that was given up already is not given up again
+            self._wait_for(GIVEN_UP_LINE, "controller.log", folder, GIVE_UP_S)
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(timeout_s)
+
+    def _run(self, command: list[str], config: str, log_name: str, folder: DataFolder) -> None:
+        with folder.open(log_name) as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+                [*command, str(folder.path / config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -177,15 +201,15 @@ class EmbeddedKafka:
         if self._secured is None:
             publish_copy(folder.data, skeleton)
 
-    def _wait_until_ready(self, folder: DataFolder, timeout_s: float) -> None:
+    def _wait_for(self, line: str, log_name: str, folder: DataFolder, timeout_s: float) -> None:
         assert self._process is not None
         deadline_s = time.monotonic() + timeout_s
-        while READY_LINE not in (log := folder.read("broker.log")):
+        while line not in (log := folder.read(log_name)):
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 found = log[max(0, log.find("ERROR")) :][:2000]
                 raise Unavailable(
                     f"the broker on port {self._port} did not start within {timeout_s:.0f} s, or ended; its log is "
-                    f"{folder.path}/broker.log:\n{found}"
+                    f"{folder.path}/{log_name}:\n{found}"
                 )
             time.sleep(0.02)
 

@@ -23,6 +23,9 @@ CLAIM_PATIENCE_S = 3.0
 #: Less than this and Kafka would fail midway, with its logs half written.
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 
+#: What Kafka leaves when it has ended in order, and removes when it starts.
+CLEAN = ".kafka_cleanshutdown"
+
 T = TypeVar("T")
 
 
@@ -37,6 +40,11 @@ class DataFolder:
     @property
     def formatted(self) -> bool:
         return (self.data / "meta.properties").exists()
+
+    @property
+    def crashed(self) -> bool:
+        """Whether a broker worked here and did not end in order."""
+        return self.formatted and (self.data / "__cluster_metadata-0").exists() and not (self.data / CLEAN).exists()
 
     def claim(self) -> None:
         """Make the folder ours until ``release``; ``ConfigError`` when another broker has it."""

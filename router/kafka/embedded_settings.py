@@ -22,9 +22,8 @@ BROKER_DEFAULTS = {
     "transaction.state.log.num.partitions": "4",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
-    # How long a killed broker keeps the next one in its folder waiting; the default is 9 s.
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "1000",
+    # Nobody could take over. A broker that is fenced because it was slow would leave out markers of transactions.
+    "broker.session.timeout.ms": "3600000",
     "message.max.bytes": str(MAX_MESSAGE_BYTES),
     "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
 }
@@ -47,6 +46,21 @@ class ScramTls:
     def scram_entry(self) -> str:
         """The user, as ``StorageTool format --add-scram`` takes it."""
         return f"{SCRAM}=[name={self.username},password={self.password}]"
+
+
+def controller_alone(folder: Path, controller: int) -> str:
+    """``server.properties`` of a run of the controller without the broker, which gives the broker up after a second."""
+    settings = {
+        "process.roles": "controller",
+        "node.id": BROKER_DEFAULTS["node.id"],
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"CONTROLLER://127.0.0.1:{controller}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT",
+        "log.dirs": f"{folder}/data",
+        "broker.session.timeout.ms": "1000",
+    }
+    return _lines(settings)
 
 
 def properties(
@@ -80,4 +94,8 @@ def properties(
     addresses = [f"{name}://127.0.0.1:{port}" for name, port in listeners.items()]
     settings["advertised.listeners"] = ",".join(addresses)
     settings["listeners"] = ",".join([*addresses, f"CONTROLLER://127.0.0.1:{controller}"])
-    return "".join(f"{name}={value}\n" for name, value in {**settings, **more}.items()), files
+    return _lines({**settings, **more}), files
+
+
+def _lines(settings: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -1,5 +1,6 @@
 """The embedded broker: what it promises when all is well, and what it says when not."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,11 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 
 from router.contract.errors import ConfigError, Unavailable
-from router.kafka.admin import TopicSpec, create_topics, partitions_of
+from router.kafka.admin import TopicSpec, committed, create_topics, partitions_of
 from router.kafka.client import Client
 from router.kafka.embedded import EmbeddedKafka
+from router.kafka.writer import Writer
+from tests.kafka.support import read_committed, until
 
 
 async def test_a_kept_folder_keeps_port_and_topics(tmp_path):
@@ -83,3 +87,53 @@ def test_it_dies_with_a_program_that_is_killed(tmp_path):
         time.sleep(0.02)
     with EmbeddedKafka(data_dir=tmp_path) as again:  # and its folder is free again
         os.kill(again.pid, signal.SIG_DFL)
+
+
+PRODUCERS = 16
+
+
+async def test_a_transaction_that_a_crash_cut_short_is_whole_or_gone(tmp_path):
+    """Outputs and offsets of commits whose markers the broker had not written yet when it was killed."""
+    async with asyncio.timeout(90):
+        for _ in range(2):
+            with EmbeddedKafka(data_dir=tmp_path) as kafka:
+                writers, reached = await writers_of(Client(kafka.bootstrap))
+                before = min(reached)
+                working = [asyncio.create_task(write(*pair, reached, 10_000)) for pair in enumerate(writers)]
+                await until(lambda before=before, reached=reached: min(reached) >= before + 20)
+                os.kill(kafka.pid, signal.SIGKILL)
+                for task in working:
+                    task.cancel()
+                leaving = [
+                    asyncio.create_task(writer.stop()) for writer in writers
+                ]  # some wait for the broker, in vain
+                await asyncio.wait(leaving, timeout=1.0)
+        with EmbeddedKafka(data_dir=tmp_path) as kafka:
+            client = Client(kafka.bootstrap)
+            writers, reached = await writers_of(client)
+            await asyncio.gather(*(write(*pair, reached, 1) for pair in enumerate(writers)))
+            for topic in ("a", "b"):
+                values = {each: [] for each in range(PRODUCERS)}
+                for record in await read_committed(client, topic):
+                    values[record.partition].append(int(record.value))
+                assert values == {each: list(range(reached[each])) for each in range(PRODUCERS)}
+            assert "while trying to send transaction markers" not in (tmp_path / "broker.log").read_text()
+            await asyncio.gather(*(writer.stop() for writer in writers))
+
+
+async def writers_of(client):
+    """Producers with names of their own, started, and how far each has come by the offset it has committed."""
+    await create_topics(client, dict.fromkeys(("source", "a", "b"), TopicSpec(partitions=PRODUCERS)))
+    writers = [Writer(client, "group", f"{each}", each, 6.0) for each in range(PRODUCERS)]
+    await asyncio.gather(*(writer.start(("a", "b")) for writer in writers))
+    tps = [TopicPartition("source", each) for each in range(PRODUCERS)]
+    found = await committed(client, "group", tps)
+    return writers, [max(0, found[tp].offset) for tp in tps]
+
+
+async def write(each, writer, reached, turns):
+    """The number of each turn into both topics, and as the offset of what is done."""
+    for _ in range(turns):
+        record = [(None, b"%d" % reached[each], [])]
+        await writer.commit({("a", each): record, ("b", each): record}, {("source", each): reached[each] + 1})
+        reached[each] += 1
