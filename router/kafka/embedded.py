@@ -38,6 +38,8 @@ READY_LINE = "Kafka Server started"
 #: What a controller says once it has taken all partitions from a broker, and how long to wait for it.
 GIVEN_UP_LINE = "handleBrokerFenced: changing"
 GIVE_UP_S = 5.0
+#: It says so before that is in its log, where 25 ms of records are gathered.
+APPEND_S = 0.5
 
 #: ``-XX:TieredStopAtLevel=1`` would start 0.25 s sooner but leaves a busy broker without its optimising compiler.
 JVM_DEFAULTS = ("-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true")
@@ -169,6 +171,7 @@ class EmbeddedKafka:
         self._wait_for(READY_LINE, "controller.log", folder, timeout_s)
         with contextlib.suppress(Unavailable):  # one that was given up already is not given up again
             self._wait_for(GIVEN_UP_LINE, "controller.log", folder, GIVE_UP_S)
+            time.sleep(APPEND_S)
         assert self._process is not None
         self._process.terminate()
         self._process.wait(timeout_s)

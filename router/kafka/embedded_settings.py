@@ -23,7 +23,7 @@ BROKER_DEFAULTS = {
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     # Nobody could take over. A broker that is fenced because it was slow would leave out markers of transactions.
-    "broker.session.timeout.ms": "3600000",
+    "broker.session.timeout.ms": "18000",
     "message.max.bytes": str(MAX_MESSAGE_BYTES),
     "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
 }

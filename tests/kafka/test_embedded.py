@@ -17,7 +17,7 @@ from router.kafka.admin import TopicSpec, committed, create_topics, partitions_o
 from router.kafka.client import Client
 from router.kafka.embedded import EmbeddedKafka
 from router.kafka.writer import Writer
-from tests.kafka.support import read_committed, until
+from tests.kafka.support import until, until_committed
 
 
 async def test_a_kept_folder_keeps_port_and_topics(tmp_path):
@@ -114,7 +114,7 @@ async def test_a_transaction_that_a_crash_cut_short_is_whole_or_gone(tmp_path):
             await asyncio.gather(*(write(*pair, reached, 1) for pair in enumerate(writers)))
             for topic in ("a", "b"):
                 values = {each: [] for each in range(PRODUCERS)}
-                for record in await read_committed(client, topic):
+                for record in await until_committed(client, topic, sum(reached)):
                     values[record.partition].append(int(record.value))
                 assert values == {each: list(range(reached[each])) for each in range(PRODUCERS)}
             assert "while trying to send transaction markers" not in (tmp_path / "broker.log").read_text()
