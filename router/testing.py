@@ -85,7 +85,7 @@ class MemoryLog:
         self._order = itertools.count()
         self._written: dict[tuple[str, int, int], int] = {}
         self._lanes: dict[str, list[_Lane]] = {}
-        self._followers: list[tuple[Follower, defaultdict[Where, int]]] = []
+        self._followers: dict[Follower, defaultdict[Where, int]] = {}
         for stage in stages:
             self.add(stage)
 
@@ -163,7 +163,7 @@ class MemoryLog:
     def _attach(self, stage: Stage) -> None:
         for resource in stage.resources:
             if isinstance(resource, Follower):
-                self._followers.append((resource, defaultdict(int)))
+                self._followers.setdefault(resource, defaultdict(int))  # stages of a process may share it
             elif isinstance(resource, BodyReader):
                 resource.read_from(self._at)
         self._feed_followers()
@@ -175,7 +175,7 @@ class MemoryLog:
 
     def _feed_followers(self) -> bool:
         fed = False
-        for follower, positions in self._followers:
+        for follower, positions in self._followers.items():
             for where in itertools.product(follower.topics, range(self.partitions)):
                 for record in self.partition(where)[positions[where] :]:
                     positions[where] = record.offset + 1

@@ -38,7 +38,15 @@ class Follower:
     """Calls ``apply`` with each record of ``topics``, in order within a partition; a ``None`` value is a deletion.
 
     ``apply`` is a plain function. If it raises, following ends, ``fresh()`` turns false and ``stop`` raises the error.
-    A resource of a stage (``Stage.resources``), or started and stopped by hand.
+    A resource of a stage (``Stage.resources``) or of several of one process, or started and stopped by hand: it runs
+    from the first ``start`` to the last ``stop``.
+
+    Args:
+        client: where the broker is.
+        topics: full names; they must exist.
+        apply: see above.
+        confirms: whether ``fresh()`` will be asked. It takes two more questions a second.
+        clock_s: seconds, of any origin.
     """
 
     def __init__(
@@ -47,22 +55,24 @@ class Follower:
         topics: Sequence[str],
         apply: Apply,
         *,
+        confirms: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topics = tuple(topics)
         self.apply = apply
         self._client = client
+        self._confirms = confirms
         self.clock_s = clock_s
+        self._users = 0
         self._confirmed_s = float("-inf")
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns when nothing before the ends of now is left unread; raises what stopped it before that.
-
-        The topics must exist.
-        """
-        self._task = asyncio.create_task(self._follow())
+        """Returns when nothing before the ends of now is left unread; raises what stopped it before that."""
+        self._users += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow())
         caught_up = asyncio.create_task(self._caught_up.wait())
         await asyncio.wait([self._task, caught_up], return_when=asyncio.FIRST_COMPLETED)
         caught_up.cancel()
@@ -70,8 +80,9 @@ class Follower:
             await self._task
 
     async def stop(self) -> None:
-        """End; raises what ``apply`` raised."""
-        if self._task is not None:
+        """End, when nobody else uses it; raises what ``apply`` raised."""
+        self._users -= 1
+        if self._task is not None and self._users <= 0:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
@@ -106,10 +117,11 @@ class Follower:
     async def _round(self, consumer: AIOKafkaConsumer, asker: AIOKafkaConsumer) -> None:
         asked_s = self.clock_s()
         try:
-            ends = await asker.end_offsets(list(consumer.assignment()))
-            while not await self._reached(consumer, ends):
-                await self._read(consumer, 0.1)
-            self.confirm(asked_s)
+            if self._confirms or not self._caught_up.is_set():
+                ends = await asker.end_offsets(list(consumer.assignment()))
+                while not await self._reached(consumer, ends):
+                    await self._read(consumer, 0.1)
+                self.confirm(asked_s)
             while (left_s := asked_s + ASK_S - self.clock_s()) > 0:
                 await self._read(consumer, left_s)
         except KafkaError as error:  # the broker is away: stay, stale, and ask again

@@ -43,7 +43,7 @@ GATHER_BYTES = 256 * 1024
 
 #: When nothing has come for a while and every partition is in the fetch, nothing is lost by a longer wait: the broker
 #: answers as soon as a record arrives in any of them.
-IDLE_FETCH_MAX_WAIT_MS = 500
+IDLE_FETCH_MAX_WAIT_MS = 1_000
 IDLE_AFTER_S = 0.5
 
 #: How often to see whether a position has moved without records: it takes a transaction that was aborted.

@@ -31,7 +31,7 @@ class Admission(Follower):
         self._clock = context.clock
         self._loads: dict[int, Load] = {}
         self._dispatched: defaultdict[int, deque[list[int]]] = defaultdict(deque)
-        super().__init__(context.client, (context.names.of("load"),), self._take)
+        super().__init__(context.client, (context.names.of("load"),), self._take, confirms=False)
 
     def note(self, partition: int, now_ms: int) -> None:
         """A request whose id belongs to ``partition`` was dispatched."""

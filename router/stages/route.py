@@ -55,7 +55,7 @@ MAX_SLIP_CHARACTERS = 2 * MIB
 class Route:
     """The handlers of one lane (``interactive`` or ``batch``) for one configuration."""
 
-    def __init__(self, context: Context, lane: Lane) -> None:
+    def __init__(self, context: Context, lane: Lane, follower: SnapshotFollower) -> None:
         config, names = context.config, context.names
         suffix = ".batch" if lane == "batch" else ""
         self._lane: Lane = lane
@@ -72,7 +72,7 @@ class Route:
         self._ttl_ms = {name: pool.session_ttl_s * 1000 for name, pool in sticky.items()}
         self._recent_ms = min(RECENT_MS, config.settle.dedupe_window_s * 1000)
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
-        self._follower = SnapshotFollower(context)
+        self._follower = follower
         self._bodies = BodyReader(context.client)
         self._intake = Intake(config, self._requests, self._bodies)
         self._admission = Admission(context) if lane == "batch" else None
@@ -269,5 +269,6 @@ class Route:
 
 
 def build(context: Context) -> list[Stage]:
-    """The stages ``route`` and ``route-batch``."""
-    return [Route(context, "interactive").stage(), Route(context, "batch").stage()]
+    """The stages ``route`` and ``route-batch``; they decide by the same snapshot."""
+    follower = SnapshotFollower(context)
+    return [Route(context, "interactive", follower).stage(), Route(context, "batch", follower).stage()]

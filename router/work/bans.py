@@ -46,4 +46,4 @@ class Bans:
 
 def follow_bans(bans: Bans, client: Client, control_topic: str) -> Follower:
     """A follower, not started yet, that keeps ``bans`` up to date."""
-    return Follower(client, [control_topic], bans.apply)
+    return Follower(client, [control_topic], bans.apply, confirms=False)

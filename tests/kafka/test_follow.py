@@ -33,6 +33,38 @@ async def test_all_before_the_start_is_applied_and_news_follow(client, prefix):
     await follower.stop()
 
 
+async def test_two_stages_share_one_and_the_last_to_leave_ends_it(client, prefix):
+    await create_topics(client, {prefix: TopicSpec(partitions=1)})
+    seen = []
+    async with AIOKafkaProducer(**client.aiokafka()) as producer:
+        await producer.send_and_wait(prefix, b"before")
+        follower = Follower(client, [prefix], lambda record: seen.append(record.value))
+        await asyncio.gather(follower.start(), follower.start())
+        assert seen == [b"before"]
+        await follower.stop()
+        await producer.send_and_wait(prefix, b"after")
+        await until(lambda: seen == [b"before", b"after"])
+    await follower.stop()
+    assert follower._task.done()
+
+
+async def test_one_that_confirms_nothing_asks_once_and_reads_on(client, prefix):
+    await create_topics(client, {prefix: TopicSpec(partitions=1)})
+    now_s, seen = [0.0], []
+    follower = Follower(
+        client, [prefix], lambda record: seen.append(record.value), confirms=False, clock_s=lambda: now_s[0]
+    )
+    async with AIOKafkaProducer(**client.aiokafka()) as producer:
+        await producer.send_and_wait(prefix, b"before")
+        await follower.start()
+        assert seen == [b"before"]
+        now_s[0] += 2.1
+        await producer.send_and_wait(prefix, b"after")
+        await until(lambda: seen == [b"before", b"after"])
+        assert not follower.fresh()
+    await follower.stop()
+
+
 async def test_an_error_in_apply_ends_it_and_is_raised(client, prefix):
     await create_topics(client, {prefix: TopicSpec()})
     now_s = [0.0]
