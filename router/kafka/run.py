@@ -10,7 +10,7 @@ import asyncio
 import signal
 from collections.abc import Sequence
 
-from router.kafka.stage_app import StageApp
+from router.kafka.stage_app import StageApp, create_changelogs
 
 #: A failed app gets this long to leave in order: its partitions then move at once instead of after the session.
 LEAVE_S = 5.0
@@ -23,6 +23,7 @@ async def run_apps(apps: Sequence[StageApp], until: asyncio.Event, *, started: a
         Exception: what made one of them fail; the others have been stopped.
     """
     try:
+        await create_changelogs(apps)
         await asyncio.gather(*(app.start() for app in apps))
         if started is not None:
             started.set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class StageApp(BatchApp):
         self.failed = asyncio.Event()
         self.marks: Marks | None = None
         self.table: faust.Table | None = None
+        self.has_changelog = False
         self._asker: Asker | None = None
         self._assigned = False
         self._asked_again = 0
@@ -65,8 +66,7 @@ class StageApp(BatchApp):
     async def on_start(self) -> None:
         """Resources first: a stage that decides needs to know before its first batch."""
         await super().on_start()
-        if self.table is not None:
-            await self._create_changelog(self.table.changelog_topic_name)
+        await create_changelogs([self])
         for resource in self.stage.resources:
             await resource.start()
         self._asker = asker_of(self.client, self.clock)
@@ -78,21 +78,6 @@ class StageApp(BatchApp):
             await self._asker.leave(self)
         for resource in reversed(self.stage.resources):
             await resource.stop()
-
-    async def _create_changelog(self, name: str) -> None:
-        """Before the group is joined. Faust creates it, too, but may then deal out an assignment without it."""
-        spec = TopicSpec(
-            partitions=self.conf.topic_partitions,
-            cleanup="compact",
-            max_bytes=MAX_ROW_BYTES,
-            replication=self.conf.topic_replication_factor,
-        )
-        # Metadata follows later: the next look, or the one after it, sees it.
-        while not (found := (await partitions_of(self.client, [name]))[name]):
-            await create_topics(self.client, {name: spec})
-            await asyncio.sleep(0.02)
-        if found != spec.partitions:
-            raise ConfigError(f"topic {name} has {found} partitions, not {spec.partitions}: fixed for good")
 
     def on_rebalance_start(self) -> None:
         self._assigned = False
@@ -195,6 +180,35 @@ def _stand(lane: Lane, source: tuple[str, int], ends: Any, now_s: float) -> dict
         "read_to_ms": lane.horizon.read_to_ms,
         "waiting": lane.waiting,
     }
+
+
+async def create_changelogs(apps: Sequence[StageApp]) -> None:
+    """Those that are missing, all at once. Faust makes them, too, but may then deal out assignments without them.
+
+    Raises:
+        ConfigError: one that exists has another number of partitions.
+    """
+    specs = {
+        app.table.changelog_topic_name: TopicSpec(
+            partitions=app.conf.topic_partitions,
+            cleanup="compact",
+            max_bytes=MAX_ROW_BYTES,
+            replication=app.conf.topic_replication_factor,
+        )
+        for app in apps
+        if app.table is not None and not app.has_changelog
+    }
+    if not specs:
+        return
+    client = apps[0].client
+    while not all((counts := await partitions_of(client, specs)).values()):
+        await create_topics(client, {name: specs[name] for name, count in counts.items() if not count})
+        await asyncio.sleep(0.02)  # metadata follows later
+    for name, spec in specs.items():
+        if counts[name] != spec.partitions:
+            raise ConfigError(f"topic {name} has {counts[name]} partitions, not {spec.partitions}: fixed for good")
+    for app in apps:
+        app.has_changelog = True
 
 
 def wall_clock_ms() -> int:
