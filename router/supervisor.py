@@ -25,6 +25,8 @@ RESTART_MIN_S = 0.1
 RESTART_MAX_S = 5.0
 SETTLED_S = 20.0
 GRACE_S = 8.0
+#: Of a log, to find its last line in.
+LAST_BYTES = 2_000
 
 PARENT = "POINTSMAN_PARENT"
 #: Tells a child its slot: the static group id of its stages ends with it.
@@ -121,8 +123,18 @@ class Supervisor:
         child.restarts += 1
         child.start_at_s = now_s + child.wait_s
         child.wait_s = min(child.wait_s * 2, RESTART_MAX_S)
-        self._say(f"{child.name} ended ({_cause(code)}), starting it again; its log: {child.log}")
+        self._say(f"{child.name} ended ({_cause(code, child.log)}), starting it again; its log: {child.log}")
 
 
-def _cause(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+def _cause(code: int, log: Path) -> str:
+    if code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}: {_last_words(log)}"
+
+
+def _last_words(log: Path) -> str:
+    """The last line of a log, which after an error is what it says."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"

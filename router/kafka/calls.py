@@ -144,8 +144,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
 
     def passes(self, record: ConsumerRecord) -> bool:
         """Whether to pass the record over. A worker with nothing in hand tries what there is, and so learns its pace."""
-        busy = any(share.in_hand for share in self._shares.values())
-        return self._passes(record, self._takes_s() if busy else 0.0)
+        return self._passes(record, self._takes_s() if self._is_busy() else 0.0)
 
     def took(self, seconds: float) -> None:
         """A call took so long, from its start until its outcome was committed."""
@@ -225,6 +224,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             if state.lso is not None and state.has_valid_position
         )
 
+    def _is_busy(self) -> bool:
+        return any(share.in_hand for share in self._shares.values())
+
     def _in_hand(self, lane: int) -> int:
         return sum(share.in_hand for tp, share in self._shares.items() if tp.topic in self._lanes[lane])
 
@@ -296,7 +298,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         """Let calls finish and commit, for ``GRACE_S`` at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
-                while any(share.in_hand for share in self._shares.values()):
+                while self._is_busy():
                     self.slot_freed.clear()
                     await self.slot_freed.wait()
 

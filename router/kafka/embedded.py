@@ -125,7 +125,7 @@ class EmbeddedKafka:
             if folder.crashed:
                 self._give_up_the_old_broker(command, folder, controller, timeout_s)
             self._run(command, "server.properties", "broker.log", folder)
-            self._wait_for(READY_LINE, "broker.log", folder, timeout_s)
+            self._wait_for(READY_LINE, f"broker on port {self._port}", "broker.log", folder, timeout_s)
         except BaseException:
             self.stop()
             raise
@@ -168,9 +168,10 @@ class EmbeddedKafka:
         """
         folder.write("controller.properties", controller_alone(folder.path, controller))
         self._run(command, "controller.properties", "controller.log", folder)
-        self._wait_for(READY_LINE, "controller.log", folder, timeout_s)
+        what = f"controller on port {controller}"
+        self._wait_for(READY_LINE, what, "controller.log", folder, timeout_s)
         with contextlib.suppress(Unavailable):  # one that was given up already is not given up again
-            self._wait_for(GIVEN_UP_LINE, "controller.log", folder, GIVE_UP_S)
+            self._wait_for(GIVEN_UP_LINE, what, "controller.log", folder, GIVE_UP_S)
             time.sleep(APPEND_S)
         assert self._process is not None
         self._process.terminate()
@@ -204,15 +205,15 @@ class EmbeddedKafka:
         if self._secured is None:
             publish_copy(folder.data, skeleton)
 
-    def _wait_for(self, line: str, log_name: str, folder: DataFolder, timeout_s: float) -> None:
+    def _wait_for(self, line: str, what: str, log_name: str, folder: DataFolder, timeout_s: float) -> None:
         assert self._process is not None
         deadline_s = time.monotonic() + timeout_s
         while line not in (log := folder.read(log_name)):
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 found = log[max(0, log.find("ERROR")) :][:2000]
                 raise Unavailable(
-                    f"the broker on port {self._port} did not start within {timeout_s:.0f} s, or ended; its log is "
-                    f"{folder.path}/{log_name}:\n{found}"
+                    f"the {what} did not start within {timeout_s:.0f} s, or ended; its log is {folder.path}/{log_name}:"
+                    f"\n{found}"
                 )
             time.sleep(0.02)
 
