@@ -1,7 +1,6 @@
 """Runs benchmarks one after the other and shows what they found: ``python benchmarks/run.py [NAME...] [--json] [--keep]``.
 
-Each is a script beside this one that prints one JSON document with ``--json``. One that prints no figures as
-``report.py`` has them is shown number by number. ``--keep`` writes the documents to ``results/`` and what they say into
+Each is a script beside this one that prints one JSON document (``report.py``) with ``--json``. ``--keep`` writes the documents to ``results/`` and what they say into
 ``README.md``. Exit code 1 when one fails, 2 for an unknown name.
 """
 
@@ -11,14 +10,12 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks.report import machine, text
+from benchmarks.report import text
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS, README = FOLDER / "results", FOLDER / "README.md"
@@ -38,40 +35,10 @@ def run(name: str) -> Json:
     if done.returncode:
         raise RuntimeError(f"{name} failed with exit code {done.returncode}:\n{done.stderr[-2000:]}")
     try:
-        found = json.loads(done.stdout)
+        found: Json = json.loads(done.stdout)
     except json.JSONDecodeError as error:
         raise RuntimeError(f"{name} printed no JSON document: {error}\n{done.stdout[-2000:]}") from None
-    return as_document(name, found)
-
-
-def as_document(name: str, found: Json) -> Json:
-    """What a script printed, in the shape of ``report.py``."""
-    if isinstance(found.get("figures"), list):
-        return found
-    figures = [
-        {
-            "name": key,
-            "value": value,
-            "unit": "",
-            "reference": None,
-            "reference_is": "",
-            "ratio": None,
-            "goal": "",
-            "met": None,
-        }
-        for key, value in numbers_in(found)
-    ]
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"benchmark": name, "at": at, "machine": machine(), "caveats": [], "figures": figures, "details": found}
-
-
-def numbers_in(found: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
-    """Every number of a document, with the keys that lead to it."""
-    for key, value in found.items():
-        if isinstance(value, Mapping):
-            yield from numbers_in(value, f"{path}{key} ")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{path}{key}".replace("_", " "), value
+    return found
 
 
 def keep(name: str, found: Json) -> None:

@@ -70,19 +70,22 @@ def measure(seconds: float) -> Report:
     total = round(sum(ours.values()), 1)
     report.add("start, warm", round(started_s, 1), "s", reference=round(alone_s, 1), reference_is="broker alone")
     report.add("stop", round(stopped_s, 1), "s", reference=round(alone_stop_s, 1), reference_is="broker alone")
-    goal = f"<= {GOAL_PERCENT:g} % of a core"
     report.add(
         "idle CPU, all but the broker",
         total,
         "% of a core",
         reference=round(alone_idle, 1),
         reference_is="broker alone",
-        goal=goal,
-        met=total <= GOAL_PERCENT,
     )
     whole = round(sum(idle.values()), 1)
     report.add(
-        "idle CPU, with the broker", whole, "% of a core", reference=round(alone_idle, 1), reference_is="broker alone"
+        "idle CPU, with the broker",
+        whole,
+        "% of a core",
+        reference=round(alone_idle, 1),
+        reference_is="broker alone",
+        goal=f"<= {GOAL_PERCENT:g} % of a core",
+        met=whole <= GOAL_PERCENT,
     )
     for name, value in idle.items():
         report.add(f"idle CPU: {name}", value, "% of a core")

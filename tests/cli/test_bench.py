@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from benchmarks import transport
 from benchmarks.report import Figure, Report, document, text
-from benchmarks.run import as_document
 from router.cli import bench, run
 
 
@@ -72,6 +72,16 @@ def test_a_document_names_the_machine_the_versions_and_that_it_was_busy():
     assert document(Report("example", load_before=(0.0, 0.0, 0.0)))["caveats"] == []
 
 
-def test_a_script_with_a_shape_of_its_own_is_shown_number_by_number():
-    found = as_document("other", {"rate": {"per_s": 5, "good": True}, "machine": "x", "cpu_us": 1.5})
-    assert [(figure["name"], figure["value"]) for figure in found["figures"]] == [("rate per s", 5), ("cpu us", 1.5)]
+def test_the_transport_compares_rounds_with_themselves_and_says_what_is_missed():
+    found = {
+        "aiokafka_loop": [(100.0, 50.0), (50.0, 100.0), (10.0, 500.0)],
+        "aiokafka_batches": [(300.0, 20.0), (150.0, 40.0), (30.0, 200.0)],
+        "stage_table": [(160.0, 30.0), (80.0, 60.0), (20.0, 300.0)],
+    }
+    figures = {figure.name: figure for figure in transport.report_of(found, idle=0.01).figures}
+    to_loop = figures["exactly-once stage with a table / bare aiokafka loop"]
+    assert (to_loop.value, to_loop.met) == (1.6, True)
+    to_batches = figures["exactly-once stage with a table / hand-made batches"]
+    assert (to_batches.value, to_batches.met) == (0.53, False)
+    assert figures["exactly-once stage with a table"].value == 80
+    assert figures["idle stage of four partitions"].value == 1.0
