@@ -15,9 +15,10 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import NoReturn
 
 from router import stages as rooms
-from router.cluster import client_of
+from router.cluster import check_partitions, client_of
 from router.config import Config, signing_secret
 from router.contract.errors import ConfigError
 from router.contract.topics import Names
@@ -53,17 +54,24 @@ def keyring_of(config: Config) -> Keyring:
     return Keyring.parse(secret)
 
 
-def run_process(config: Config, stages: Sequence[str], models: Sequence[str], name: str) -> int:
-    """Run stages and workers until a signal; returns 0, and ends the process with 1 when something in it failed."""
+def run_process(config: Config, stages: Sequence[str], models: Sequence[str], name: str) -> NoReturn:
+    """Run stages and workers until a signal, then end the process: with 0, or with 1 when something in it failed.
+
+    Raises:
+        PointsmanError: it could not begin.
+    """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s  %(message)s", stream=sys.stderr
     )
     _quiet_libraries()
-    code = asyncio.run(_run(config, stages, models, name))
-    if code:  # threads of a failed app may outlive it
-        logging.shutdown()
-        os._exit(code)
-    return code
+    asyncio.run(_to_the_end(config, stages, models, name))
+
+
+async def _to_the_end(config: Config, stages: Sequence[str], models: Sequence[str], name: str) -> NoReturn:
+    """Exits here: threads and tasks of an app whose broker went away may neither end nor heed that they are cancelled."""
+    code = await _run(config, stages, models, name)
+    logging.shutdown()
+    os._exit(code)
 
 
 def _quiet_libraries() -> None:
@@ -89,6 +97,7 @@ async def _run(config: Config, stages: Sequence[str], models: Sequence[str], nam
     async with _serving(context, stages, name) as watchdog:
         watchdog.add(FreshProbe("start", running.is_set))  # not ready before all of it runs
         await admin.wait_reachable(context.client)
+        await check_partitions(context.client, config)
         async with _stages(context, stages, watchdog, end), _workers(context, models, watchdog, end):
             log.info("%s: running %s", name, ", ".join([*stages, *models]))
             _spare_collections()

@@ -44,4 +44,4 @@ def _run(config: Config, stages: tuple[str, ...], models: tuple[str, ...], name:
             raise ConfigError(f"there is no model {model!r}; models: {', '.join(config.models)}")
     from router.app import run_process
 
-    return run_process(config, tuple(dict.fromkeys(stages)), tuple(dict.fromkeys(models)), name)
+    run_process(config, tuple(dict.fromkeys(stages)), tuple(dict.fromkeys(models)), name)
