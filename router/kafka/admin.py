@@ -122,7 +122,9 @@ async def create_topics(client: Client, topics: Mapping[str, TopicSpec]) -> list
             if code not in (0, TopicAlreadyExistsError.errno):
                 raise Unavailable(f"cannot create topic {name}: {for_code(code).__name__} {message[0] or ''}".strip())
         existing = [name for name, code, *_ in response.topic_errors if code]
-        differences = await _differences(admin, {name: topics[name] for name in existing}) if existing else []
+        found = await _differences(admin, {name: topics[name] for name in existing}) if existing else []
+    # Metadata follows later: what was created a moment ago may seem to have no partitions yet.
+    differences = [one for one in found if (one.setting, one.found) != ("partitions", "0")]
     wrong = [str(one) for one in differences if one.setting == "partitions"]
     if wrong:
         raise ConfigError(
