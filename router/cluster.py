@@ -67,3 +67,19 @@ async def create_topics(client: Client, config: Config) -> tuple[int, int]:
     missing = [one for one in await admin.describe(client, wanted) if one.found == "0"]
     await admin.create_topics(client, wanted)
     return len(missing), len(wanted) - len(missing)
+
+
+async def check_partitions(client: Client, config: Config) -> None:
+    """Refuse to work on topics that somebody has given more partitions: keys would no longer meet.
+
+    Raises:
+        ConfigError: names each of them.
+    """
+    wanted = config.kafka.partitions
+    counts = await admin.partitions_of(client, Names(config.kafka.prefix).all(list(config.models)))
+    if wrong := [f"{name} has {count}" for name, count in sorted(counts.items()) if count not in {0, wanted}]:
+        raise ConfigError(
+            f"kafka.partitions is {wanted}, but {', '.join(wrong)}. The number is fixed for good, since what belongs "
+            "together meets by it: set kafka.partitions to what all topics have, or take another kafka.prefix and "
+            "`pointsman topics create`"
+        )

@@ -95,6 +95,8 @@ class StageApp(BatchApp):
         """
         if not self._assigned or self.tables.recovery.signal_recovery_start.is_set():
             return
+        if grown := [number for number in self.consumer.transactions.writers if number >= self.conf.topic_partitions]:
+            raise ConfigError(f"a source has partition {max(grown)}, of {self.conf.topic_partitions}: fixed for good")
         if missing := self._missing_changelogs():
             self._ask_again(missing)
             return

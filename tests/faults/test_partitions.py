@@ -1,0 +1,51 @@
+"""A topic that somebody has given more partitions: what shares a key would no longer meet, so nothing works on it."""
+
+import os
+import subprocess
+import sys
+
+from aiokafka.admin import NewPartitions
+
+from router.kafka.admin import TopicSpec, admin_of, create_topics
+from router.kafka.stage import Stage
+from tests.kafka.support import running, until
+
+
+async def grow(client, topic, count):
+    async with admin_of(client) as admin:
+        await admin.create_partitions({topic: NewPartitions(count)})
+
+
+async def test_a_start_is_refused_and_the_topic_named(client, prefix, tmp_path):
+    env = os.environ | {
+        "BROKER": client.bootstrap,
+        "POINTSMAN_KAFKA__PREFIX": prefix,
+        "POINTSMAN_KAFKA__DATA_DIR": str(tmp_path),
+        "SECRET": "s" * 32,
+        "POINTSMAN_SECURITY__SECRET_ENV": "SECRET",
+    }
+
+    def pointsman(*arguments):
+        command = [sys.executable, "-m", "router", *arguments]
+        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert pointsman("topics", "create").returncode == 0
+    await grow(client, f"{prefix}.requests", 6)
+    for arguments in (("run", "settle"), ("worker", "small"), ("topics", "create")):
+        done = pointsman(*arguments)
+        assert done.returncode == 2, done.stderr
+        said = done.stderr.splitlines()[-1]
+        assert f"{prefix}.requests" in said
+        assert "6" in said
+        assert "fixed for good" in said
+
+
+async def test_a_stage_that_runs_ends_when_a_source_grows(client, prefix, tmp_path):
+    await create_topics(client, {prefix: TopicSpec(partitions=4)})
+    handled = []
+    stage = Stage(name=prefix, sources=(prefix,), handle=lambda batch, unit: handled.append(batch))
+    async with running(stage, client, tmp_path) as app:
+        await grow(client, prefix, 5)
+        app.consumer.rejoin()  # as the next refresh of metadata does
+        await until(app.failed.is_set)
+    assert not handled
