@@ -30,7 +30,7 @@ from typing import Self
 from router.contract.errors import Unavailable
 from router.kafka.embedded_folder import DataFolder, free_ports
 from router.kafka.embedded_java import ClassArchive, default_cache_dir, java_binary, kafka_classpath
-from router.kafka.embedded_settings import ScramTls, controller_alone, properties
+from router.kafka.embedded_settings import Member, ScramTls, controller_alone, properties
 
 KAFKA_VERSION = "4.3.1"
 READY_LINE = "Kafka Server started"
@@ -55,6 +55,8 @@ class EmbeddedKafka:
         heap_mb: maximum Java heap.
         cache_dir: jars, formatted skeleton and class archive, shared by all brokers of a user.
         secured: clients must use SASL/SCRAM over TLS (the broker itself keeps a plain listener on another port).
+        advertised: port that clients are told to use, where a proxy stands before the broker; 0 for its own.
+        member: it is one of several (``embedded_cluster.py``).
         settings: further ``server.properties`` entries; they win over the defaults.
         jvm: further JVM options.
 
@@ -73,6 +75,8 @@ class EmbeddedKafka:
         cache_dir: str | Path | None = None,
         version: str = KAFKA_VERSION,
         secured: ScramTls | None = None,
+        advertised: int = 0,
+        member: Member | None = None,
         settings: Mapping[str, str] | None = None,
         jvm: tuple[str, ...] = (),
     ) -> None:
@@ -83,6 +87,8 @@ class EmbeddedKafka:
         self._port = port
         self._partitions = partitions
         self._secured = secured
+        self._advertised = advertised
+        self._member = member
         self._settings = settings or {}
         self._jvm = (f"-Xmx{heap_mb}m", *JVM_DEFAULTS, *jvm)
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,6 +114,11 @@ class EmbeddedKafka:
 
     def start(self, timeout_s: float = 60.0) -> Self:
         """Fetch what is missing, start the broker, return when it serves requests."""
+        self.launch(timeout_s)
+        return self.wait_ready(timeout_s)
+
+    def launch(self, timeout_s: float = 60.0) -> None:
+        """The first part of ``start``: returns while the broker is starting."""
         java, classpath = str(java_binary()), kafka_classpath(self.version, self.cache_dir)
         self._data_dir = self._data_dir or Path(tempfile.mkdtemp(prefix="kafka-"))
         folder = self._folder = DataFolder(self._data_dir)
@@ -115,17 +126,34 @@ class EmbeddedKafka:
         try:
             self._port = folder.port(self._port)
             controller, internal = free_ports(2)
-            ports = (self._port, controller, internal)
-            config, secrets = properties(folder.path, ports, self._partitions, self._secured, self._settings)
+            if self._member is not None:
+                controller = self._member.controllers[self._member.number]
+            config, secrets = properties(
+                folder.path,
+                (self._port, controller, internal),
+                self._partitions,
+                secured=self._secured,
+                advertised=self._advertised,
+                member=self._member,
+                more=self._settings,
+            )
             for name, text in {"server.properties": config, **secrets}.items():
                 folder.write(name, text)
             if not folder.formatted:
                 self._format([java, "-cp", classpath], folder)
             command = [java, *self._jvm, *self._archive.options(java), "-cp", classpath, "kafka.Kafka"]
-            if folder.crashed:
+            if folder.crashed and self._member is None:
                 self._give_up_the_old_broker(command, folder, controller, timeout_s)
             self._run(command, "server.properties", "broker.log", folder)
-            self._wait_for(READY_LINE, f"broker on port {self._port}", "broker.log", folder, timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait_ready(self, timeout_s: float = 60.0) -> Self:
+        """The second part of ``start``: returns when a launched broker serves requests."""
+        assert self._folder is not None
+        try:
+            self._wait_for(READY_LINE, f"broker on port {self._port}", "broker.log", self._folder, timeout_s)
         except BaseException:
             self.stop()
             raise
@@ -191,10 +219,11 @@ class EmbeddedKafka:
     def _format(self, java: list[str], folder: DataFolder) -> None:
         """Lay out an empty data directory. Formatting takes a whole JVM run, so it is done once and then copied."""
         skeleton = self.cache_dir / f"formatted-{self.version}"
-        if self._secured is None and skeleton.exists():
+        plain = self._secured is None and self._member is None
+        if plain and skeleton.exists():
             shutil.copytree(skeleton, folder.data, dirs_exist_ok=True)
             return
-        cluster_id = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+        cluster_id = self._member.cluster_id if self._member is not None else new_cluster_id()
         config = str(folder.path / "server.properties")
         tool = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", config]
         if self._secured is not None:
@@ -202,7 +231,7 @@ class EmbeddedKafka:
         done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
         if done.returncode:
             raise Unavailable(f"cannot format {folder.data}:\n{done.stdout}{done.stderr}")
-        if self._secured is None:
+        if plain:
             publish_copy(folder.data, skeleton)
 
     def _wait_for(self, line: str, what: str, log_name: str, folder: DataFolder, timeout_s: float) -> None:
@@ -216,6 +245,11 @@ class EmbeddedKafka:
                     f"\n{found}"
                 )
             time.sleep(0.02)
+
+
+def new_cluster_id() -> str:
+    """As Kafka wants it: a UUID in 22 characters that do not begin with a dash."""
+    return "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
 
 
 def publish_copy(source: Path, target: Path) -> None:

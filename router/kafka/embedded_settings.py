@@ -1,4 +1,4 @@
-"""``server.properties`` of the embedded broker: one node on one small machine, plain or with SASL/SCRAM over TLS."""
+"""``server.properties`` of an embedded broker on one small machine: alone or one of several, plain or with SASL and TLS."""
 
 from __future__ import annotations
 
@@ -29,6 +29,32 @@ BROKER_DEFAULTS = {
 }
 
 SCRAM = "SCRAM-SHA-512"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One broker of several. ``controllers``: of all of them, by number, the port of its controller."""
+
+    number: int
+    cluster_id: str
+    controllers: Mapping[int, int]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """As many copies as brokers; a record counts when all but one have it."""
+        size, enough = str(len(self.controllers)), str(len(self.controllers) - 1)
+        return {
+            "node.id": str(self.number),
+            "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{port}" for n, port in self.controllers.items()),
+            "offsets.topic.replication.factor": size,
+            "transaction.state.log.replication.factor": size,
+            "transaction.state.log.min.isr": enough,
+            "default.replication.factor": size,
+            "min.insync.replicas": enough,
+            "broker.session.timeout.ms": "3000",
+            # How long writes wait for the copy of a broker that is gone; Kafka's own default is half a minute.
+            "replica.lag.time.max.ms": "3000",
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +90,26 @@ def controller_alone(folder: Path, controller: int) -> str:
 
 
 def properties(
-    folder: Path, ports: tuple[int, int, int], partitions: int, secured: ScramTls | None, more: Mapping[str, str]
+    folder: Path,
+    ports: tuple[int, int, int],
+    partitions: int,
+    *,
+    secured: ScramTls | None = None,
+    advertised: int = 0,
+    member: Member | None = None,
+    more: Mapping[str, str],
 ) -> tuple[str, dict[str, str]]:
     """The text of ``server.properties``, and of the files it points to by name.
 
-    ``ports``: for clients, for the controller, and for the broker's own requests where clients must log in.
+    Args:
+        folder: of the broker.
+        ports: for clients, for the controller, and for the brokers' own requests where clients have a way of their own.
+        partitions: of a topic that is created without saying how many.
+        secured: clients must log in.
+        advertised: the port that clients are told to use, where something stands between them and the broker, which
+            then is not ``secured``; 0 for its own.
+        member: the broker is one of several.
+        more: entries that win over all others.
     """
     clients, controller, internal = ports
     listeners = {"PLAINTEXT": clients}
@@ -78,7 +119,9 @@ def properties(
         "log.dirs": f"{folder}/data",
         "num.partitions": str(partitions),
         "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": (
+            "PLAINTEXT:PLAINTEXT,CLIENTS:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT"
+        ),
     }
     if secured is not None:
         listeners = {"SASL_SSL": clients, "PLAINTEXT": internal}
@@ -91,10 +134,15 @@ def properties(
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": f"{folder}/keystore.pem",
         }
-    addresses = [f"{name}://127.0.0.1:{port}" for name, port in listeners.items()]
-    settings["advertised.listeners"] = ",".join(addresses)
-    settings["listeners"] = ",".join([*addresses, f"CONTROLLER://127.0.0.1:{controller}"])
-    return _lines({**settings, **more}), files
+    elif advertised:
+        listeners = {"CLIENTS": clients, "PLAINTEXT": internal}
+    settings["advertised.listeners"] = _addresses(listeners | ({"CLIENTS": advertised} if advertised else {}))
+    settings["listeners"] = _addresses(listeners | {"CONTROLLER": controller})
+    return _lines({**settings, **(member.settings if member is not None else {}), **more}), files
+
+
+def _addresses(listeners: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items())
 
 
 def _lines(settings: Mapping[str, str]) -> str:
