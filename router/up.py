@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from router import stages as rooms
 from router.cluster import BROKER_FILE, client_of, create_topics
 from router.config import Config
 from router.contract.errors import ConfigError, Unavailable
@@ -34,7 +35,7 @@ READY_S = 60.0
 
 #: Which stages share a process: those that carry requests have one of their own.
 STAGE_PROCESSES = {"route": ("route",), "settle": ("settle",), "learning": ("feedback", "account", "learn", "watch")}
-WORKERS = "workers"
+WORKERS, WEB = "workers", "web"
 SIM = "sim"
 
 Say = Callable[[str], None]
@@ -46,13 +47,14 @@ class Machine:
     Args:
         say: gets a line for each thing that happens, with the seconds since the start.
         sim_behaviour: file with the behaviour of the simulated models; serves those without a ``base_url``.
+        apart: every stage and every worker gets a process of its own.
     """
 
-    def __init__(self, config: Config, say: Say, *, sim_behaviour: Path | None = None) -> None:
+    def __init__(self, config: Config, say: Say, *, sim_behaviour: Path | None = None, apart: bool = False) -> None:
         self.config = config
         self.data_dir = config.kafka.data_dir.resolve()
         self.sim_log = self.data_dir / "sim-calls.jsonl"
-        self._say, self._sim_behaviour = say, sim_behaviour
+        self._say, self._sim_behaviour, self._apart = say, sim_behaviour, apart
         self._began_s = time.monotonic()
         self._broker: EmbeddedKafka | None = None
         self._lock: TextIO | None = None
@@ -108,7 +110,7 @@ class Machine:
 
     def status_url(self) -> str:
         """Where the web stage answers; its port may have been any free one."""
-        web = next((process for process in running(self.data_dir) if process.name == WORKERS), None)
+        web = next((process for process in running(self.data_dir) if process.name in {WORKERS, WEB}), None)
         port = web.port if web is not None else self.config.web.port
         return f"http://{self.config.web.host}:{port}/v1/status"
 
@@ -163,9 +165,15 @@ class Machine:
 
     def _start_processes(self) -> None:
         env = self._environment()
+        served = [name for name, model in self.config.models.items() if model.provider != "external"]
+        if self._apart:
+            for name in (*rooms.NAMES, WEB):
+                self._add(name, ["run", name, "--name", name], env)
+            for model in served:
+                self._add(f"worker-{model}", ["worker", model, "--name", f"worker-{model}"], env)
+            return
         for name, stages in STAGE_PROCESSES.items():
             self._add(name, ["run", *stages, "--name", name], env)
-        served = [name for name, model in self.config.models.items() if model.provider != "external"]
         self._add(WORKERS, ["run", "web", *(f"--worker={name}" for name in served), "--name", WORKERS], env)
 
     def _environment(self) -> dict[str, str]:
