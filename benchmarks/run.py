@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks.report import text
+from benchmarks.report import LOAD, text
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS, README = FOLDER / "results", FOLDER / "README.md"
@@ -27,10 +28,14 @@ NAMES = ("tokens", "worker", "transport", "latency", "up", "full_path", "memory"
 Json = dict[str, Any]
 
 
-def run(name: str) -> Json:
-    """The document of one benchmark. Raises ``RuntimeError`` with the end of what it said when it fails."""
+def run(name: str, load: float) -> Json:
+    """The document of one benchmark; ``load``: of the machine before all of them. Raises ``RuntimeError`` with the end of what it said when it fails."""
     done = subprocess.run(
-        [sys.executable, str(FOLDER / f"{name}.py"), "--json"], capture_output=True, text=True, check=False
+        [sys.executable, str(FOLDER / f"{name}.py"), "--json"],
+        env=os.environ | {LOAD: str(load)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{name} failed with exit code {done.returncode}:\n{done.stderr[-2000:]}")
@@ -64,11 +69,11 @@ def main() -> int:
         print(f"pointsman bench: there is no benchmark {unknown[0]!r}; benchmarks: {' '.join(NAMES)}", file=sys.stderr)
         return 2
     found: dict[str, Json] = {}
-    failed = False
+    failed, load = False, os.getloadavg()[0]
     for name in options.names or NAMES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
-            found[name] = run(name)
+            found[name] = run(name, load)
         except RuntimeError as error:
             print(error, file=sys.stderr)
             failed = True

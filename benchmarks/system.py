@@ -116,6 +116,7 @@ class System:
             "POINTSMAN_KAFKA__PREFIX": prefix,
         }
         self.env.pop("BROKER", None)
+        self.options = [f"--sim-behaviour={self.folder / 'behaviour.toml'}"]
         self._up: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -140,7 +141,7 @@ class System:
         began = len(place.read_text()) if place.exists() else 0
         with place.open("ab") as log:
             self._up = subprocess.Popen(
-                [*self.command, "up", f"--sim-behaviour={self.folder / 'behaviour.toml'}"],
+                [*self.command, "up", *self.options],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

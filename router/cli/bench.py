@@ -13,21 +13,36 @@ from router.contract.errors import ConfigError
 
 #: In a source checkout; the wheel has no benchmarks.
 RUNNER = Path(router.__file__).resolve().parents[1] / "benchmarks" / "run.py"
+#: This one measures nothing: a script of its own beside the runner.
+FAULTS = "faults"
 
 
 @click.command
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document: name -> figures, machine, caveats.")
 @click.option("--keep", is_flag=True, help="Write each document to benchmarks/results/ too.")
-def bench(*, names: tuple[str, ...], as_json: bool, keep: bool) -> int:
+@click.option("--seeds", type=click.IntRange(min=1), help="faults: runs of each.")
+@click.option("--resume", is_flag=True, help="faults: only what has not passed yet.")
+def bench(*, names: tuple[str, ...], as_json: bool, keep: bool, seeds: int | None, resume: bool) -> int:
     """Measure NAME... (all of them without any): rates, latency, memory, start-up, each beside a reference.
 
-    Needs the source checkout and an otherwise idle machine. Starts brokers of its own; yours are not touched.
+    `bench faults` is another matter: hours of kills, pauses, lost brokers and broken networks under load, each followed by
+    an audit. Needs the source checkout and an otherwise idle machine. Starts brokers of its own; yours are not touched.
     """
     if not RUNNER.exists():
         raise ConfigError(
             f"bench: runs from a source checkout, and there is no {RUNNER}; clone the repository and install it with "
             "`pip install -e .`"
         )
-    options = [*(["--json"] if as_json else []), *(["--keep"] if keep else [])]
-    return subprocess.run([sys.executable, str(RUNNER), *options, "--", *names], check=False).returncode  # noqa: S603 - our own program
+    if names == (FAULTS,):
+        if as_json or keep:
+            raise ConfigError("bench faults: writes each run to benchmarks/results/faults.jsonl; no --json, no --keep")
+        options = [*([f"--seeds={seeds}"] if seeds else []), *(["--resume"] if resume else [])]
+        return _run(RUNNER.with_name(f"{FAULTS}.py"), options)
+    if FAULTS in names or seeds or resume:
+        raise ConfigError("bench: --seeds and --resume belong to `bench faults`, which runs alone")
+    return _run(RUNNER, [*(["--json"] if as_json else []), *(["--keep"] if keep else []), "--", *names])
+
+
+def _run(program: Path, arguments: list[str]) -> int:
+    return subprocess.run([sys.executable, str(program), *arguments], check=False).returncode  # noqa: S603 - our own program

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import transport
+from benchmarks import faults, transport
 from benchmarks.report import Figure, Report, document, text
 from router.cli import bench, run
 
@@ -22,6 +22,7 @@ def checkout(tmp_path, monkeypatch):
     runner.write_text(
         "import sys, pathlib\npathlib.Path(__file__).with_name('asked').write_text(' '.join(sys.argv[1:]))\nsys.exit(3)\n"
     )
+    (tmp_path / "faults.py").write_text(runner.read_text())
     monkeypatch.setattr(bench, "RUNNER", runner)
     return tmp_path
 
@@ -45,6 +46,23 @@ def test_without_a_source_checkout_it_says_so_in_one_line(tmp_path, monkeypatch,
 def test_names_and_options_reach_the_runner_and_its_exit_code_comes_back(checkout):
     assert run(["bench", "up", "latency", "--json"]) == 3
     assert (checkout / "asked").read_text() == "--json -- up latency"
+
+
+def test_faults_run_alone_with_options_of_their_own(checkout, capsys):
+    assert run(["bench", "faults", "--seeds", "2", "--resume"]) == 3
+    assert (checkout / "asked").read_text() == "--seeds=2 --resume"
+    for wrong in (["up", "--resume"], ["faults", "up"], ["faults", "--json"]):
+        assert run(["bench", *wrong]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_faults_that_have_passed_are_not_run_again(tmp_path):
+    file = tmp_path / "faults.jsonl"
+    assert faults.passed(file) == set()
+    runs = [("kill", 1, True), ("kill", 2, False), ("mix", 1, True), ("mix", 1, False)]
+    lines = [{"machine": {}}, *({"name": name, "seed": seed, "ok": ok} for name, seed, ok in runs)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert faults.passed(file) == {("kill", 1)}
 
 
 def test_a_figure_tells_its_ratio_to_the_reference_and_whether_the_goal_is_met():
