@@ -21,6 +21,8 @@ from router.contract.ids import request_id
 
 #: Time for every fault to end and every request to be answered all the same.
 DEADLINE_MS = 180_000
+#: How long the load's own clients may take to end.
+STOP_S = 60.0
 #: Of the requests that are not about a pool's weights alone.
 BATCH_SHARE, SESSION_SHARE = 0.3, 0.2
 #: Of the results of pool ``auto``: how many get an opinion. All of pool ``still`` do, and all of those are refused.
@@ -40,7 +42,7 @@ class Traffic:
     def __init__(self, bootstrap: str, prefix: str, *, rate: float, seed: int) -> None:
         self._bootstrap, self._prefix, self._rate = bootstrap, prefix, rate
         self._draw = random.Random(seed)
-        self._end = threading.Event()
+        self._end, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._number = 0
         self.failure: BaseException | None = None
@@ -52,8 +54,10 @@ class Traffic:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Waits for the work, not for the thread: what a lost broker has left of a client may not heed a cancellation."""
         self._end.set()
-        self._thread.join()
+        if not self._done.wait(STOP_S):
+            self.failure = self.failure or TimeoutError(f"the load has not ended after {STOP_S:.0f} s")
 
     async def _run(self) -> None:
         try:
@@ -61,6 +65,8 @@ class Traffic:
         except BaseException as error:  # the thread's owner tells
             self.failure = error
             raise
+        finally:
+            self._done.set()
 
     async def _again(self, work: Any) -> None:
         """Until the end, with a new producer whenever one has given up."""
@@ -72,8 +78,7 @@ class Traffic:
             except KafkaError:
                 await asyncio.sleep(0.5)
             finally:
-                stopping = asyncio.create_task(producer.stop())
-                await asyncio.wait([stopping], timeout=5.0)
+                await asyncio.wait([asyncio.create_task(producer.stop())], timeout=5.0)
 
     async def _ask(self, producer: AIOKafkaProducer) -> None:
         began_s, first = time.monotonic(), self._number
@@ -108,7 +113,7 @@ class Traffic:
                     for record in records:
                         await self._opine(record, producer)
         finally:
-            await consumer.stop()
+            await asyncio.wait([asyncio.create_task(consumer.stop())], timeout=5.0)
 
     async def _opine(self, record: ConsumerRecord, producer: AIOKafkaProducer) -> None:
         result = orjson.loads(record.value)
