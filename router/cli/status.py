@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ def status(*, config: Config, as_json: bool, watch: bool) -> None:
 
     page = Page()
     if watch and page.interactive:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the screen is put back however it ends
         with page.live() as show:
             _each_second(watch, lambda: show(find(config)))
     else:

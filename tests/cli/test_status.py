@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from pathlib import Path
@@ -202,3 +204,25 @@ def test_square_brackets_and_control_characters_of_others_do_no_harm():
     text = page(200, found)
     assert "[bold red]boo[/]" in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_watched_terminal_is_put_back_however_it_ends(tmp_path: Path, number: signal.Signals):
+    left_behind(tmp_path, now_ms())
+    (tmp_path / "pointsman.toml").write_text(CONFIG.format(data_dir=tmp_path / "data", port=1))
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "router", "status", "--watch", "--config", str(tmp_path / "pointsman.toml")]
+    env = os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    shown = b""
+    while b"Traffic" not in shown:
+        shown += os.read(ours, 65_536)
+    process.send_signal(number)
+    with suppress(OSError):  # how a terminal says that nobody has its other side any more
+        while found := os.read(ours, 65_536):
+            shown += found
+    assert process.wait() == 0
+    assert b"\x1b[?1049h" in shown
+    assert shown.rindex(b"\x1b[?1049l") > shown.rindex(b"Traffic")
+    assert b"Traceback" not in shown
