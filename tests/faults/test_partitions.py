@@ -1,12 +1,13 @@
 """A topic that somebody has given more partitions: what shares a key would no longer meet, so nothing works on it."""
 
+import asyncio
 import os
 import subprocess
 import sys
 
 from aiokafka.admin import NewPartitions
 
-from router.kafka.admin import TopicSpec, admin_of, create_topics
+from router.kafka.admin import TopicSpec, admin_of, create_topics, partitions_of
 from router.kafka.stage import Stage
 from tests.kafka.support import running, until
 
@@ -14,6 +15,8 @@ from tests.kafka.support import running, until
 async def grow(client, topic, count):
     async with admin_of(client) as admin:
         await admin.create_partitions({topic: NewPartitions(count)})
+    while await partitions_of(client, [topic]) != {topic: count}:  # noqa: ASYNC110 - metadata follows a moment later
+        await asyncio.sleep(0.05)
 
 
 async def test_a_start_is_refused_and_the_topic_named(client, prefix, tmp_path):
@@ -27,7 +30,7 @@ async def test_a_start_is_refused_and_the_topic_named(client, prefix, tmp_path):
 
     def pointsman(*arguments):
         command = [sys.executable, "-m", "router", *arguments]
-        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
 
     assert pointsman("topics", "create").returncode == 0
     await grow(client, f"{prefix}.requests", 6)
