@@ -28,7 +28,7 @@ from router.contract.errors import ConfigError, Unavailable
 from router.kafka.embedded import EmbeddedKafka
 from router.kafka.embedded_folder import free_ports
 from router.supervisor import Child, Supervisor
-from router.web.registry import running
+from router.web.registry import Process, running
 
 SECRET_FILE = "secret"  # noqa: S105 - its name
 READY_S = 60.0
@@ -131,12 +131,7 @@ class Machine:
             return _connects(self._sim_port)
         for process in running(self.data_dir):
             if process.pid == child.pid:
-                address = f"http://{process.host}:{process.port}/readyz"
-                try:
-                    with urllib.request.urlopen(address, timeout=1) as answer:
-                        return bool(answer.status == 200)
-                except OSError:
-                    return False
+                return says_ready(process)
         return False
 
     def _tell(self, text: str) -> None:
@@ -192,6 +187,15 @@ class Machine:
 
     def _add(self, name: str, arguments: Sequence[str], env: dict[str, str]) -> None:
         self._supervisor.add(name, arguments, self.data_dir / "logs" / f"{name}.log", dict(env))
+
+
+def says_ready(process: Process) -> bool:
+    """Whether a process itself says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://{process.host}:{process.port}/readyz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _secret(data_dir: Path) -> Path:

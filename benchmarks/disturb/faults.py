@@ -15,11 +15,10 @@ from random import Random
 
 from benchmarks.disturb.rig import GUEST, Beside, Brokers, Rig
 from benchmarks.system import wait_for
+from router.stages import NAMES as STAGES
 
 #: Kafka gives a silent process up after this long, by the configuration's default.
 SESSION_S = 6.0
-STAGES = ("route", "settle", "feedback", "account", "learn", "watch")
-
 
 Act = Callable[[Rig, Random], None]
 ANY: tuple[Brokers, ...] = ("own", "proxied", "three")

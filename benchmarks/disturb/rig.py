@@ -17,15 +17,16 @@ import signal
 import struct
 import subprocess
 import tomllib
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 from benchmarks.disturb.proxy import Proxy
 from benchmarks.system import System, wait_for
+from router import stages as rooms
 from router.kafka.embedded import EmbeddedKafka, dying_with_parent
 from router.kafka.embedded_cluster import EmbeddedCluster
+from router.up import STAGE_PROCESSES, WEB, WORKERS, says_ready
 from router.web.registry import running
 
 Brokers = Literal["own", "proxied", "three"]
@@ -78,7 +79,6 @@ CLOCK = Path(__file__).parent / "clock"
 class Beside:
     """A process that ``up`` knows nothing of."""
 
-    name: str
     process: subprocess.Popen[bytes]
 
     def end(self, number: int = signal.SIGTERM) -> None:
@@ -154,8 +154,7 @@ class Rig(System):
         """The process that runs a stage, or a model's worker."""
         if self.apart:
             return stage if not stage.startswith("worker") else "worker-small"
-        together = {"route": "route", "settle": "settle", "web": "workers", "worker": "workers"}
-        return together.get(stage, "learning")
+        return next((name for name, stages in STAGE_PROCESSES.items() if stage in stages), WORKERS)
 
     def makes_calls(self, name: str) -> bool:
         return name.startswith("worker")
@@ -168,19 +167,12 @@ class Rig(System):
     def names(self) -> list[str]:
         """Of all processes that run the router: not the simulator, not the supervisor."""
         if self.apart:
-            stages = ("route", "settle", "feedback", "account", "learn", "watch", "web")
-            return [*stages, "worker-small", "worker-large"]
-        return ["route", "settle", "learning", "workers"]
+            return [*rooms.NAMES, WEB, "worker-small", "worker-large"]
+        return [*STAGE_PROCESSES, WORKERS]
 
     def _is_ready(self, name: str) -> bool:
         process = next((one for one in running(self.data_dir) if one.name == name), None)
-        if process is None:
-            return False
-        try:
-            with urllib.request.urlopen(f"http://{process.host}:{process.port}/readyz", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return process is not None and says_ready(process)
 
     def pid(self, name: str) -> int:
         """Of a process, which may be about to be started again."""
@@ -205,7 +197,7 @@ class Rig(System):
                 preexec_fn=dying_with_parent(),  # noqa: PLW1509 - one system call
             )
         self.wait_ready(name)
-        return Beside(name, process)
+        return Beside(process)
 
     def _given(self, model: str) -> dict[str, str]:
         """What ``up`` gives its children."""
