@@ -5,6 +5,7 @@
 - Batches that arrive while a turn commits share the next one: a quiet partition commits each record at once, a busy one
   rarely and in bulk. No timer to tune.
 - A stage may let a turn without ``urgent`` output stay open for ``linger_s`` after the last commit: fewer transactions.
+  Every turn stays open while Kafka would turn it down (``pace.py``).
 - A turn ends after ``TURN_S`` of handler time. Long batches are cut into pieces of about ``PIECE_S``, and the loop runs
   between pieces: other partitions and commits get their share.
 - ``tick`` runs at least every 100 ms, in the open turn or in one of its own; one that changes nothing commits nothing.
@@ -131,6 +132,7 @@ class Lane:
         changelog: str | None = None,
         mark: Mark | None = None,
         ends: Callable[[], Ends | None] = lambda: None,
+        pause_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._stage = stage
         self._writer = writer
@@ -139,6 +141,7 @@ class Lane:
         self._store = store
         self._changelog = changelog
         self._mark = mark
+        self._pause_s = pause_s
         self._rows: Rows | None = store.partitions[writer.partition] if store is not None else None
         self._index = stage.index(self._rows if self._rows is not None else {}) if stage.index else None
         self.horizon = Horizon([(source, writer.partition) for source in stage.sources], ends)
@@ -336,15 +339,15 @@ class Lane:
     def _is_due(self, turn: Turn) -> bool:
         """Whether the turn is to be committed now."""
         if turn.holds:
-            done = self._closing or turn.spent_s >= TURN_S or self._linger_left_s() <= 0
-            return done or turn.unit.emits(self._stage.urgent)
+            return self._closing or turn.spent_s >= TURN_S or self._open_s(turn) <= 0
         return bool(turn.offsets) and time.monotonic() - self.committed_s > ADVANCE_S
 
-    def _linger_left_s(self) -> float:
-        """How much longer a turn may stay open. While a record is sought that kills the process: not at all."""
+    def _open_s(self, turn: Turn) -> float:
+        """How much longer the turn may stay open. While a record is sought that kills the process: not at all."""
         if self._mark is not None and self._mark.suspicious:
             return 0.0
-        return self.committed_s + self._stage.linger_s - time.monotonic()
+        linger_s = 0.0 if turn.unit.emits(self._stage.urgent) else self._stage.linger_s
+        return self.committed_s + max(linger_s, self._pause_s()) - time.monotonic()
 
     async def _commit(self, turn: Turn) -> None:
         if time.perf_counter() >= self._next_tick_s - TICK_S * 2 / 3:
@@ -376,7 +379,7 @@ class Lane:
             return
         wait_s = self._next_tick_s - time.perf_counter()
         if turn.holds:
-            wait_s = min(wait_s, self._linger_left_s())
+            wait_s = min(wait_s, self._open_s(turn))
         if self._waiting and (self._waiting[0].preparing is None or self._waiting[0].preparing.done()):
             wait_s = min(wait_s, READY_S)  # not ready: nobody tells when that changes
         if wait_s == float("inf"):

@@ -68,6 +68,7 @@ class Share:
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._finished: list[Finished] = []
         self._passed_s = float("inf")  # since when something passed over is not committed
+        self._committed_s = float("-inf")
         self._news = asyncio.Event()
         self._closing = False
         self.committing = asyncio.create_task(self._commit())
@@ -113,7 +114,7 @@ class Share:
     async def _commit(self) -> None:
         try:
             while self._finished or not self._closing:
-                if not self._finished and (left_s := self._passed_s + PASSED_S - time.monotonic()) > 0:
+                if (left_s := self._left_s()) > 0:
                     await self._wait_for_news(left_s)
                 else:
                     await self._commit_finished()
@@ -123,6 +124,11 @@ class Share:
                 self._worker.fail(error)
         except Exception as error:  # noqa: BLE001 - any error ends the worker
             self._worker.fail(error)
+
+    def _left_s(self) -> float:
+        """Until the next commit: Kafka takes none right after the last one."""
+        due_s = self._committed_s + self._writer.pause_s() if self._finished else self._passed_s + PASSED_S
+        return 0.0 if self._closing else due_s - time.monotonic()
 
     async def _wait_for_news(self, most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -137,7 +143,7 @@ class Share:
             for made in call.outcomes:
                 outputs[made.topic, made.partition].append((made.key, made.value, made.headers))
         await self._writer.commit(outputs, {self._tp: self.progress.mark()})
-        now_s = time.monotonic()
+        self._committed_s = now_s = time.monotonic()
         for call in finished:
             del self._calls[call.offset]
             self._worker.took(now_s - call.started_s)

@@ -113,6 +113,7 @@ class StageApp(BatchApp):
                     changelog=self.table.changelog_topic_name if self.table is not None else None,
                     mark=self.marks.of(partition) if self.marks is not None else None,
                     ends=self._newest_ends,
+                    pause_s=writer.pause_s,
                 )
 
     def _missing_changelogs(self) -> set[TP]:

@@ -18,6 +18,8 @@ from aiokafka.producer import sender
 from aiokafka.structs import OffsetAndMetadata
 
 from router.kafka.client import MAX_REQUEST_BYTES, Client
+from router.kafka.pace import install as install_pace
+from router.kafka.pace import pace_of
 
 Headers = list[tuple[str, bytes]]
 Record = tuple[bytes | None, bytes | None, Headers]
@@ -29,11 +31,11 @@ NO_HEADERS: Headers = []
 #: Largest produce batch; a stage's outputs for one partition rarely exceed it, so one append loop makes one request.
 PRODUCE_BATCH_BYTES = 512 * 1024
 
-#: Right after a commit Kafka is still writing its markers; what the next transaction then sends is turned down with a
-#: retriable error (ConcurrentTransactions, and NotEnoughReplicas from the check that a partition was added). aiokafka
-#: would wait 100 ms, respectively 20 ms; the markers take 1-3 ms.
+#: Right after a commit Kafka is still writing its markers. The next transaction's first request is then refused
+#: (``pace.py``), its records, too, by the check that their partition was added (NotEnoughReplicas): aiokafka would wait
+#: 100 ms before it sends them again.
 RETRY_BACKOFF_MS = 2
-sender.BACKOFF_OVERRIDE = RETRY_BACKOFF_MS / 1000  # the 20 ms: a module constant
+install_pace()
 #: aiokafka warns each time; it is how a busy partition looks, several times a second, and no news.
 sender.log.addFilter(lambda record: NotEnoughReplicasError not in (record.args or ()))
 
@@ -66,6 +68,10 @@ class Writer:
     async def stop(self) -> None:
         await self._producer.stop()
 
+    def pause_s(self) -> float:
+        """How long to wait after a commit, so that Kafka does not turn down the next one."""
+        return pace_of(self._producer).pause_s
+
     async def commit(
         self,
         outputs: Mapping[Where, Sequence[Record]],
@@ -80,6 +86,7 @@ class Writer:
                 named = {TopicPartition(*where): offset for where, offset in offsets.items()}
                 sending.append(producer.send_offsets_to_transaction(named, self._group))
             sent = await asyncio.gather(*sending)
+        pace_of(producer).ended()
         return dict(zip(outputs, sent, strict=False))
 
     async def _send(self, topic: str, partition: int, records: Sequence[Record], now_ms: int) -> int:

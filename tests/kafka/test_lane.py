@@ -316,6 +316,28 @@ async def test_a_stage_that_lingers_lets_batches_share_a_commit():
     assert second.acked
 
 
+async def test_batches_share_a_commit_while_the_writer_would_be_turned_down_urgent_or_not():
+    handled, writer, pauses = [], NotingWriter(commit_s=0), [0.0]
+
+    def handle(batch, unit):
+        handled.extend(batch.records)
+        unit.emit("out", b"k", b"v")
+
+    lane = lane_of(stage(handle, urgent=frozenset({"out"})), writer, pause_s=lambda: pauses[0])
+    await lane.put(delivery(0, 1))
+    await until(lambda: len(writer.commits) == 1)
+    pauses[0] = 30.0
+    await lane.put(delivery(1, 1))
+    await lane.put(delivery(2, 1))
+    await until(lambda: len(handled) == 3)
+    assert len(writer.commits) == 1
+    pauses[0] = 0.0
+    await lane.put(delivery(3, 1))
+    await until(lambda: writer.commits[-1][1] == {("in", 0): 4})
+    assert len(writer.commits[1][0]["out", 0]) >= 2
+    await lane.close()
+
+
 async def test_a_turn_that_lingers_ends_when_it_has_worked_for_long():
     writer = NotingWriter(commit_s=0)
     lane = lane_of(stage(lambda batch, unit: burn(TURN_S), linger_s=30.0), writer)

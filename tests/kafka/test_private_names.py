@@ -23,7 +23,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
 
-from router.kafka import writer
+from router.kafka import pace
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -76,7 +76,7 @@ def test_the_installed_version_is_the_one_pinned(package, name):
         (Store, ["persisted_offset", "on_rebalance", "reset_state", "apply_changelog_batch"]),
         (Fetcher, ["_get_actions_per_node"]),
         (FetchResult, ["calculate_backoff"]),
-        (sender, ["BACKOFF_OVERRIDE", "log"]),
+        (sender, ["AddOffsetsToTxnHandler", "AddPartitionsToTxnHandler", "Sender", "log"]),
         (TRANSPORTS, ["aliases"]),
         (STORES, ["aliases"]),
     ],
@@ -108,8 +108,10 @@ def test_the_wait_of_the_next_fetch_is_read_when_it_is_sent():
     assert "self._fetch_max_wait_ms" in inspect.getsource(Fetcher._get_actions_per_node)
 
 
-def test_the_fixed_backoff_of_transactions_is_shortened():
-    assert sender.BACKOFF_OVERRIDE == writer.RETRY_BACKOFF_MS / 1000
+@pytest.mark.parametrize("name", ["AddPartitionsToTxnHandler", "AddOffsetsToTxnHandler"])
+def test_the_handlers_that_keep_pace_are_those_that_a_sender_makes(name):
+    assert getattr(sender, name).__module__ == pace.__name__
+    assert name in inspect.getsource(sender.Sender)
 
 
 def test_aiokafka_drops_what_was_fetched_of_a_paused_partition_that_is_asked_for():
