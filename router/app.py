@@ -99,9 +99,10 @@ async def _run(config: Config, stages: Sequence[str], models: Sequence[str], nam
         await admin.wait_reachable(context.client)
         await check_partitions(context.client, config)
         async with _stages(context, stages, watchdog, end), _workers(context, models, watchdog, end):
-            log.info("%s: running %s", name, ", ".join([*stages, *models]))
-            _spare_collections()
-            running.set()
+            if not end.done():  # a stage that failed has said so, and that stays the last word
+                log.info("%s: running %s", name, ", ".join([*stages, *models]))
+                _spare_collections()
+                running.set()
             return await end
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from aiokafka.admin import NewPartitions
 
 from router.kafka.admin import TopicSpec, admin_of, create_topics, partitions_of
@@ -19,7 +20,9 @@ async def grow(client, topic, count):
         await asyncio.sleep(0.05)
 
 
-async def test_a_start_is_refused_and_the_topic_named(client, prefix, tmp_path):
+@pytest.fixture
+def pointsman(client, prefix, tmp_path):
+    """Runs a command against the test's own topics, to its end."""
     env = os.environ | {
         "BROKER": client.bootstrap,
         "POINTSMAN_KAFKA__PREFIX": prefix,
@@ -28,10 +31,14 @@ async def test_a_start_is_refused_and_the_topic_named(client, prefix, tmp_path):
         "POINTSMAN_SECURITY__SECRET_ENV": "SECRET",
     }
 
-    def pointsman(*arguments):
+    def run(*arguments):
         command = [sys.executable, "-m", "router", *arguments]
         return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
 
+    return run
+
+
+async def test_a_start_is_refused_and_the_topic_named(client, prefix, pointsman):
     assert pointsman("topics", "create").returncode == 0
     await grow(client, f"{prefix}.requests", 6)
     for arguments in (("run", "settle"), ("worker", "small"), ("topics", "create")):
@@ -41,6 +48,16 @@ async def test_a_start_is_refused_and_the_topic_named(client, prefix, tmp_path):
         assert f"{prefix}.requests" in said
         assert "6" in said
         assert "fixed for good" in said
+
+
+async def test_a_process_whose_stage_fails_as_it_starts_ends_with_that_as_its_last_word(client, prefix, pointsman):
+    assert pointsman("topics", "create").returncode == 0
+    await create_topics(client, {f"{prefix}-settle-rows-changelog": TopicSpec(partitions=3)})
+    done = pointsman("run", "settle")
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert "changelog has 3 partitions, not 4: fixed for good" in said
+    assert "running" not in done.stderr
 
 
 async def test_a_stage_that_runs_ends_when_a_source_grows(client, prefix, tmp_path):
