@@ -18,11 +18,12 @@ ANSWERED_S = 200.0
 
 def judge(rig: Rig, *, all_ok: bool) -> tuple[dict[str, Any], list[str]]:
     """Figures, and what should not be. The traffic must have ended."""
-    answered = wait_for(lambda: len(_answered(rig)) >= len(_asked(rig)), ANSWERED_S, every_s=1.0)
+    asked = _asked(rig)
+    answered = wait_for(lambda: len(_answered(rig)) >= len(asked), ANSWERED_S, every_s=1.0)
     report = rig.audit(within_s=60.0)
     problems = [*report.problems, *report.unchecked]
     if not answered:
-        problems.append(f"{len(_asked(rig))} requests, {len(_answered(rig))} answered after {ANSWERED_S:.0f} s")
+        problems.append(f"{len(asked)} requests, {len(_answered(rig))} answered after {ANSWERED_S:.0f} s")
     codes = summary(rig.values("results"))
     if all_ok and codes.keys() - {"ok"}:
         problems.append(f"not all are ok: {codes}")
@@ -35,7 +36,7 @@ def judge(rig: Rig, *, all_ok: bool) -> tuple[dict[str, Any], list[str]]:
     opinions, rewards, wrong = _opinions(rig)
     problems += wrong
     figures = {
-        "requests": len(_asked(rig)),
+        "requests": len(asked),
         "results": codes,
         "calls": calls.started,
         "repeated_calls": calls.repeated,

@@ -111,13 +111,18 @@ class Follower:
             await asker.start()
             while True:
                 await self._round(consumer, asker)
+                if not self._asks():
+                    await asker.stop()
         finally:
             await asyncio.gather(consumer.stop(), asker.stop())
+
+    def _asks(self) -> bool:
+        return self._confirms or not self._caught_up.is_set()
 
     async def _round(self, consumer: AIOKafkaConsumer, asker: AIOKafkaConsumer) -> None:
         asked_s = self.clock_s()
         try:
-            if self._confirms or not self._caught_up.is_set():
+            if self._asks():
                 ends = await asker.end_offsets(list(consumer.assignment()))
                 while not await self._reached(consumer, ends):
                     await self._read(consumer, 0.1)
