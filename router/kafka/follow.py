@@ -111,22 +111,19 @@ class Follower:
             await asker.start()
             while True:
                 await self._round(consumer, asker)
-                if not self._asks():
-                    await asker.stop()
         finally:
             await asyncio.gather(consumer.stop(), asker.stop())
-
-    def _asks(self) -> bool:
-        return self._confirms or not self._caught_up.is_set()
 
     async def _round(self, consumer: AIOKafkaConsumer, asker: AIOKafkaConsumer) -> None:
         asked_s = self.clock_s()
         try:
-            if self._asks():
+            if self._confirms or not self._caught_up.is_set():
                 ends = await asker.end_offsets(list(consumer.assignment()))
                 while not await self._reached(consumer, ends):
                     await self._read(consumer, 0.1)
                 self.confirm(asked_s)
+                if not self._confirms:
+                    await asker.stop()  # nothing more will be asked
             while (left_s := asked_s + ASK_S - self.clock_s()) > 0:
                 await self._read(consumer, left_s)
         except KafkaError as error:  # the broker is away: stay, stale, and ask again
