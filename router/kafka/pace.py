@@ -60,8 +60,12 @@ _PACES: WeakKeyDictionary[sender.Sender, Pace] = WeakKeyDictionary()
 
 
 def pace_of(producer: Any) -> Pace:
-    """Of an ``AIOKafkaProducer``."""
-    return _PACES.setdefault(producer._sender, Pace())  # noqa: SLF001 - a pinned package
+    """Of an ``AIOKafkaProducer``; always the same one."""
+    return _of(producer._sender)  # noqa: SLF001 - a pinned package
+
+
+def _of(one: sender.Sender) -> Pace:
+    return _PACES.setdefault(one, Pace())
 
 
 class _Patient:
@@ -71,7 +75,7 @@ class _Patient:
 
     def handle_response(self, response: Any) -> float | None:
         wait_s: float | None = super().handle_response(response)  # type: ignore[misc] # of the handler it is mixed into
-        pace = _PACES.setdefault(self._sender, Pace())
+        pace = _of(self._sender)
         if wait_s is not None:
             return pace.refused()
         pace.let_in()

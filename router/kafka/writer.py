@@ -17,9 +17,8 @@ from aiokafka.errors import NotEnoughReplicasError
 from aiokafka.producer import sender
 from aiokafka.structs import OffsetAndMetadata
 
+from router.kafka import pace
 from router.kafka.client import MAX_REQUEST_BYTES, Client
-from router.kafka.pace import install as install_pace
-from router.kafka.pace import pace_of
 
 Headers = list[tuple[str, bytes]]
 Record = tuple[bytes | None, bytes | None, Headers]
@@ -35,7 +34,7 @@ PRODUCE_BATCH_BYTES = 512 * 1024
 #: (``pace.py``), its records, too, by the check that their partition was added (NotEnoughReplicas): aiokafka would wait
 #: 100 ms before it sends them again.
 RETRY_BACKOFF_MS = 2
-install_pace()
+pace.install()
 #: aiokafka warns each time; it is how a busy partition looks, several times a second, and no news.
 sender.log.addFilter(lambda record: NotEnoughReplicasError not in (record.args or ()))
 
@@ -58,6 +57,7 @@ class Writer:
             max_request_size=MAX_REQUEST_BYTES,
             **client.aiokafka(),
         )
+        self._pace = pace.pace_of(self._producer)
 
     async def start(self, topics: Iterable[str]) -> None:
         """Fences earlier owners of the partition; returns when their open transaction has ended."""
@@ -70,7 +70,7 @@ class Writer:
 
     def pause_s(self) -> float:
         """How long to wait after a commit, so that Kafka does not turn down the next one."""
-        return pace_of(self._producer).pause_s
+        return self._pace.pause_s
 
     async def commit(
         self,
@@ -86,7 +86,7 @@ class Writer:
                 named = {TopicPartition(*where): offset for where, offset in offsets.items()}
                 sending.append(producer.send_offsets_to_transaction(named, self._group))
             sent = await asyncio.gather(*sending)
-        pace_of(producer).ended()
+        self._pace.ended()
         return dict(zip(outputs, sent, strict=False))
 
     async def _send(self, topic: str, partition: int, records: Sequence[Record], now_ms: int) -> int:
