@@ -39,7 +39,7 @@ from router.kafka.client import Client
 
 PROVIDER_MS = 50.0
 BEHAVIOUR = f"[models.default]\nlatency_ms = {PROVIDER_MS}\nlatency_sigma = 0\n"
-#: Not counted: connections are opened, and a fresh broker compiles itself, which takes it a third of a core for 20 s.
+#: Not counted: connections are opened, and a fresh broker compiles itself.
 WARM_S = 20.0
 PATIENCE_S = 60.0
 SOURCE, RESULTS = "latency.in", "latency.out"
