@@ -27,7 +27,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from router.kafka.admin import committed
-from router.kafka.client import Client
+from router.kafka.client import CONSUMER_TIMEOUT_MS, Client
 from router.kafka.progress import Progress
 from router.kafka.share import Call, Outcome, Share
 from router.kafka.writer import Writer
@@ -115,6 +115,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             rebalance_timeout_ms=int((session_timeout_s + GRACE_S) * 1000),
             max_poll_interval_ms=MAX_POLL_INTERVAL_S * 1000,
             fetch_max_wait_ms=WAIT_MS,
+            consumer_timeout_ms=CONSUMER_TIMEOUT_MS,
             **client.aiokafka(),
         )
 

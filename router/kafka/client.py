@@ -10,6 +10,10 @@ from typing import Any, Literal
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
+#: aiokafka's background routine of a consumer is told of all that is new; looking by itself, too, it would wake the
+#: process five times a second, for every consumer there is.
+CONSUMER_TIMEOUT_MS = 1_000
+
 #: The largest record of any topic is 4 MiB (answers, dead letters); what is around it comes on top.
 MAX_REQUEST_BYTES = 5 * 1024 * 1024
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from router.kafka.client import Client
+from router.kafka.client import CONSUMER_TIMEOUT_MS, Client
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class Follower:
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            consumer_timeout_ms=CONSUMER_TIMEOUT_MS,
             **self._client.aiokafka(),
         )
         # Asked over a connection of its own: on the consumer's, a question waits behind the fetch that is out.

@@ -12,6 +12,8 @@ topics or its leader topic. ``BatchConsumer.subscribe`` checks that.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -20,10 +22,12 @@ from typing import Any, ClassVar
 
 import aiokafka
 import faust
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, EventT, Message
+
+from router.kafka.client import CONSUMER_TIMEOUT_MS
 
 #: Settings without which batches lose their point.
 SETTINGS: Mapping[str, Any] = {
@@ -46,8 +50,10 @@ GATHER_BYTES = 256 * 1024
 IDLE_FETCH_MAX_WAIT_MS = 1_000
 IDLE_AFTER_S = 0.5
 
-#: How often to see whether a position has moved without records: it takes a transaction that was aborted.
+#: How often to see whether a position has moved without records: it takes a transaction that was aborted. Less often
+#: when nothing has come for a while; a look of that length ends early when the flow is stopped.
 LOOK_S = 0.2
+IDLE_LOOK_S = 1.0
 
 #: How soon a source whose gate opened is fetched, when meanwhile nothing else has records.
 GATE_S = 0.020
@@ -109,10 +115,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._reached: dict[TP, int] = {}
         self._reached_in: int | None = None
         self._busy_s = time.monotonic()
+        self._looking: asyncio.Task[Mapping[TP, Sequence[ConsumerRecord]]] | None = None
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # until the first fetch is paced
+        consumer._consumer_timeout = CONSUMER_TIMEOUT_MS / 1000
         return consumer
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
@@ -150,10 +158,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         if self._reached_in != generation:
             self._reached, self._reached_in = {}, generation
         ends_s = time.monotonic() + timeout
+        whole = not held and len(wanted) >= len(assigned)
+        look_s = IDLE_LOOK_S if whole and self._is_idle() else LOOK_S
         while True:
             left_s = ends_s - time.monotonic()
-            fetched = await consumer.getmany(*wanted, timeout_ms=max(0, int(min(LOOK_S, left_s) * 1000)))
-            self._pace(consumer, busy=bool(fetched), whole=not held and len(wanted) >= len(assigned))
+            fetched = await self._look(consumer, wanted, max(0.0, min(look_s, left_s)))
+            self._pace(consumer, busy=bool(fetched), whole=whole)
             if generation != self.app.consumer_generation_id or not self.consumer.flow_active:
                 self._unread(consumer, fetched)
                 return generation, []
@@ -162,9 +172,32 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 for tp in consumer.assignment().intersection(partitions)
                 if (position := await consumer.position(tp)) != self._reached.get(tp) or tp in fetched
             ]
-            if batches or left_s <= LOOK_S:
+            if batches or left_s <= look_s or not self.consumer.flow_active:
                 self._reached.update({batch.tp: batch.next_offset for batch in batches})
                 return generation, batches
+
+    async def _look(
+        self, consumer: aiokafka.AIOKafkaConsumer, wanted: Sequence[TopicPartition], seconds: float
+    ) -> Mapping[TP, Sequence[ConsumerRecord]]:
+        """What comes within ``seconds``; nothing when ``look_up`` is called before anything has come."""
+        self._looking = asyncio.ensure_future(consumer.getmany(*wanted, timeout_ms=int(seconds * 1000)))
+        try:
+            await asyncio.wait([self._looking])
+        finally:
+            self._looking.cancel()
+        return {} if self._looking.cancelled() else self._looking.result()
+
+    def look_up(self) -> None:
+        """End a look that is under way, from any thread: the flow was stopped."""
+        with contextlib.suppress(RuntimeError):  # its loop has ended, so no look is under way
+            self.thread_loop.call_soon_threadsafe(self._look_up)
+
+    def _look_up(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _is_idle(self) -> bool:
+        return time.monotonic() - self._busy_s > IDLE_AFTER_S
 
     async def rejoin(self) -> None:
         """Have the group deal out its partitions anew, by what the broker says of topics now."""
@@ -174,10 +207,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _pace(self, consumer: aiokafka.AIOKafkaConsumer, *, busy: bool, whole: bool) -> None:
         """Ask for long waits only when nothing comes and the fetch covers all there is, or to let the broker gather."""
-        now_s = time.monotonic()
         if busy or not whole:
-            self._busy_s = now_s
-        idle = now_s - self._busy_s > IDLE_AFTER_S
+            self._busy_s = time.monotonic()
+        idle = self._is_idle()
         gather_ms = int(self.app.gather_s * 1000) if whole and not self.app.rebalancing else 0
         fetcher = consumer._fetcher
         fetcher._fetch_max_wait_ms = IDLE_FETCH_MAX_WAIT_MS if idle else max(gather_ms, FETCH_MAX_WAIT_MS)
@@ -198,6 +230,11 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def stop_flow(self) -> None:
+        """Also of a fetch that is under way: a rebalance waits for it."""
+        super().stop_flow()
+        self._thread.look_up()
 
     def rejoin(self) -> None:
         """Have the group deal out its partitions anew; returns at once."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from router.kafka.admin import partitions_of
-from router.kafka.client import Client
+from router.kafka.client import CONSUMER_TIMEOUT_MS, Client
 
 #: Longest time for one question to the broker.
 PATIENCE_S = 3.0
@@ -57,6 +57,7 @@ class Tail:
                 **self._client.aiokafka(),
                 isolation_level="read_committed",
                 fetch_max_wait_ms=FETCH_WAIT_MS,
+                consumer_timeout_ms=CONSUMER_TIMEOUT_MS,
                 max_partition_fetch_bytes=MAX_BYTES,
                 auto_offset_reset="earliest",
             )

@@ -58,12 +58,14 @@ async def fill(client: Client, topic: str, count: int, partitions: int = 4) -> N
 
 
 @asynccontextmanager
-async def running(stage: Stage, client: Client, data_dir: Path, partitions: int = 4) -> AsyncIterator[StageApp]:
-    """The stage's app, with all its lanes open; stopped at the end."""
+async def running(
+    stage: Stage, client: Client, data_dir: Path, partitions: int = 4, *, lanes: int | None = None
+) -> AsyncIterator[StageApp]:
+    """The stage's app, with all its lanes open, or as many as another one leaves it; stopped at the end."""
     app = new_stage_app(stage, client, partitions=partitions, data_dir=data_dir, session_timeout_s=3.0)
     await app.start()
     try:
-        await until(lambda: len(app.lanes) == partitions)
+        await until(lambda: len(app.lanes) == (partitions if lanes is None else lanes))
         yield app
     finally:
         await app.stop()

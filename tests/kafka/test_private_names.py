@@ -89,7 +89,7 @@ def test_what_is_overridden_or_called_still_exists(owner, names):
     ("owner", "names"),
     [
         (Consumer.__init__, ["_acked", "_acked_index", "_unacked_messages", "_read_offset"]),
-        (AIOKafkaConsumer, ["_fetch_max_wait_ms", "_fetcher"]),
+        (AIOKafkaConsumer, ["_consumer_timeout", "_fetch_max_wait_ms", "_fetcher"]),
         (Fetcher, ["_fetch_max_wait_ms", "_prefetch_backoff"]),
         (AIOKafkaConsumer, ["_client", "_coordinator"]),
         (GroupCoordinator, ["request_rejoin"]),

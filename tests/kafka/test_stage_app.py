@@ -8,6 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from router.contract.errors import PointsmanError
+from router.kafka import transport
 from router.kafka.admin import TopicSpec, create_topics, group_lags
 from router.kafka.lane import Stage
 from router.kafka.run import run_apps
@@ -139,18 +140,34 @@ async def test_the_horizon_goes_on_where_partitions_move_and_come_back(client, p
     async with running(stage(0), client, tmp_path) as first:
         await fill(client, a, 100)
         await until(lambda: len(seen[0]) == 4 and all(seen[0].values()))
-        second = new_stage_app(stage(1), client, partitions=4, data_dir=tmp_path, session_timeout_s=3.0)
-        await second.start()
-        await until(lambda: len(first.lanes) == len(second.lanes) == 2)
-        joined_ms = first.clock()
-        moved, kept = [*second.lanes], [*first.lanes]
-        await until(lambda: all(seen[1].get(one, 0) > joined_ms for one in moved))
-        await until(lambda: all(seen[0][one] > joined_ms for one in kept))
-        await second.stop()
+        async with running(stage(1), client, tmp_path, lanes=2) as second:
+            await until(lambda: len(first.lanes) == 2)
+            joined_ms = first.clock()
+            moved, kept = [*second.lanes], [*first.lanes]
+            await until(lambda: all(seen[1].get(one, 0) > joined_ms for one in moved))
+            await until(lambda: all(seen[0][one] > joined_ms for one in kept))
         await until(lambda: len(first.lanes) == 4)
         left_ms = first.clock()
         await until(lambda: all(at_ms > left_ms for at_ms in seen[0].values()))
     assert len(await read_committed(client, out)) == 100
+
+
+async def test_a_stopped_flow_ends_the_look_of_an_idle_stage(client, prefix, topics, tmp_path, monkeypatch):
+    """A rebalance would otherwise wait for it: recovery fetches changelogs, of which that look knows nothing."""
+    a, _, out = topics
+    of_an_hour, getmany = 3600.0, transport.BatchConsumer.getmany
+    monkeypatch.setattr(transport, "IDLE_AFTER_S", 0.0)
+    monkeypatch.setattr(transport, "IDLE_LOOK_S", of_an_hour)
+    monkeypatch.setattr(transport.BatchConsumer, "getmany", lambda self, timeout: getmany(self, of_an_hour))
+    stage = Stage(name=prefix, sources=(a,), outputs=frozenset({out}), handle=copy_to(out))
+    async with running(stage, client, tmp_path) as app:
+        thread = app.consumer._thread
+        await until(lambda: thread._looking is not None and not thread._looking.done())
+        app.consumer.stop_flow()
+        await until(thread._looking.done)
+        app.consumer.resume_flow()
+        await fill(client, a, 100)
+        await until_committed(client, out, 100)
 
 
 async def test_a_stage_that_is_not_ready_holds_its_horizon_back(client, prefix, topics, tmp_path):
