@@ -51,7 +51,7 @@ LATELY = 64
 
 #: How long to wait for records: while some flow or some source is held, and when all is quiet.
 WAIT_MS = 20
-IDLE_WAIT_MS = 250
+IDLE_WAIT_MS = 500
 IDLE_FETCH_MAX_WAIT_MS = 1_000
 
 

@@ -9,6 +9,7 @@
 - A turn ends after ``TURN_S`` of handler time. Long batches are cut into pieces of about ``PIECE_S``, and the loop runs
   between pieces: other partitions and commits get their share.
 - ``tick`` runs at least every 100 ms, in the open turn or in one of its own; one that changes nothing commits nothing.
+  While nothing comes of them, all lanes of the process share the timer of their ticks (``rest.py``).
 - The lane lives from the end of recovery until its partition is revoked; then its open turn ends and no other begins.
 - Any error ends the process: left to itself Faust would restart the agent and go on *after* the failed batch. A fresh
   process recovers from the changelog, which is cheaper to trust than a repair in place. What was in hand is noted
@@ -34,6 +35,7 @@ from aiokafka.errors import (
 
 from router.kafka.horizon import Ends, Horizon
 from router.kafka.marks import Mark
+from router.kafka.rest import REST_TICK_S, rest_of_loop
 from router.kafka.stage import PREPARERS, Stage
 from router.kafka.table import Rows
 from router.kafka.transport import Batch
@@ -48,10 +50,8 @@ PIECE_S = 0.005
 #: Well under the 100 ms promised: a turn and its commit may come between two ticks.
 TICK_S = 0.030
 
-#: A lane without work for ``IDLE_AFTER_S`` ticks more rarely. Idle ticks are due at whole multiples of ``IDLE_TICK_S``,
-#: so that all lanes of a process wake it once.
-IDLE_TICK_S = 0.090
-IDLE_AFTER_S = 1.0
+#: A lane without work for that long is at rest, and ticks every ``REST_TICK_S``.
+REST_AFTER_S = 1.0
 
 #: How soon a lane that was not ready asks again, and how long an advance without records may stay uncommitted.
 READY_S = 0.020
@@ -153,6 +153,7 @@ class Lane:
         self._now_ms = 0
         self._worked_s = time.perf_counter()  # when there was something to do last
         self._next_tick_s = 0.0 if stage.tick else float("inf")
+        self._rest = rest_of_loop()
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -289,7 +290,7 @@ class Lane:
         now_s = time.perf_counter()
         if turn.unit:
             self._worked_s = now_s
-        every_s = TICK_S if now_s - self._worked_s < IDLE_AFTER_S else IDLE_TICK_S
+        every_s = TICK_S if now_s - self._worked_s < REST_AFTER_S else REST_TICK_S
         self._next_tick_s = now_s if more else (now_s // every_s + 1) * every_s
 
     def _tell_time(self, unit: Unit) -> None:
@@ -377,6 +378,9 @@ class Lane:
         """Until a batch arrives or is prepared, the next tick or the open turn is due, or the lane is to close."""
         if self._is_due(turn):
             return
+        if self._may_rest(turn):
+            await self._rest_until_news(turn)
+            return
         wait_s = self._next_tick_s - time.perf_counter()
         if turn.holds:
             wait_s = min(wait_s, self._open_s(turn))
@@ -389,6 +393,33 @@ class Lane:
             await self._news.wait()
             alarm.cancel()
         self._news.clear()
+
+    def _may_rest(self, turn: Turn) -> bool:
+        """Whether nothing but ticks has been left to do for a while."""
+        now_s = time.perf_counter()
+        nothing = not (turn.holds or turn.offsets or self._waiting)
+        return nothing and now_s < self._next_tick_s < float("inf") and now_s - self._worked_s >= REST_AFTER_S
+
+    async def _rest_until_news(self, turn: Turn) -> None:
+        """Until a batch arrives or something comes of a tick; an error of a tick is raised here."""
+        failed: list[BaseException] = []
+
+        def tick() -> None:
+            try:
+                self._tick(turn)
+            except BaseException as error:  # noqa: BLE001 - the lane's, not of those that tick after it
+                failed.append(error)
+            if failed or turn.holds or self._next_tick_s <= time.perf_counter():
+                self._news.set()
+
+        self._rest.lie_down(tick)
+        try:
+            await self._news.wait()
+        finally:
+            self._rest.get_up(tick)
+        self._news.clear()
+        if failed:
+            raise failed[0]
 
 
 def _is_small(batch: Batch) -> bool:

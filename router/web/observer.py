@@ -1,8 +1,8 @@
 """Keeps the view fresh and the snapshot file written, whatever the broker does.
 
-Two loops of one second. ``_watch`` reads topics and groups; when the broker is away it waits and starts over, and the
-figures grow old. ``_publish`` builds the status document and writes ``<data_dir>/status.json``, whole or not at all, when
-it says something new, else every ``REWRITE_S``: so that ``status`` knows that somebody looks.
+Two loops of one second, slower while nothing moves. ``_watch`` reads topics and groups; when the broker is away it waits
+and starts over, and the figures grow old. ``_publish`` builds the status document and writes ``<data_dir>/status.json``,
+whole or not at all, when it says something new, else every ``REWRITE_S``: so that ``status`` knows that somebody looks.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Observer:
         self._written: Any = None
         self._written_ms = 0
         self._turns = 0
+        self._every_s = EVERY_S
         self._ends: Mapping[TopicPartition, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -127,9 +128,10 @@ class Observer:
                 moved = await self._turn(view, tail, groups)
                 self.view = view
                 self._turns += 1
-                every_s = EVERY_S if moved else IDLE_EVERY_S
-                await asyncio.sleep(max(EVERY_S / 2, began_s + every_s - time.monotonic()))
+                self._every_s = EVERY_S if moved else IDLE_EVERY_S
+                await asyncio.sleep(max(EVERY_S / 2, began_s + self._every_s - time.monotonic()))
         finally:
+            self._every_s = EVERY_S
             await groups.close()
             await tail.close()
 
@@ -166,7 +168,7 @@ class Observer:
             if news != self._written or document["at_ms"] - self._written_ms >= REWRITE_S * 1000:
                 await asyncio.to_thread(self._write, document)
                 self._written, self._written_ms = news, document["at_ms"]
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self._every_s)
 
     def _write(self, document: dict[str, Any]) -> None:
         try:

@@ -10,9 +10,11 @@ import pytest
 from aiokafka import ConsumerRecord
 from faust.types import TP
 
+from router.kafka import lane as lane_module
 from router.kafka.horizon import Ends
 from router.kafka.lane import LANE_BATCHES, SMALL_BYTES, TURN_S, Lane, Stage
 from router.kafka.marks import Marks
+from router.kafka.rest import rest_of_loop
 from router.kafka.table import DictRows
 from router.kafka.transport import Batch
 from tests.kafka.support import until
@@ -397,3 +399,76 @@ async def test_a_few_small_records_are_prepared_on_the_loop_many_in_a_thread():
         await until(lambda one=one: one.acked)
     await lane.close()
     assert where == [True, False]
+
+
+@pytest.fixture
+def at_rest_at_once(monkeypatch):
+    monkeypatch.setattr(lane_module, "REST_AFTER_S", 0.0)
+
+
+async def test_at_rest_ticks_go_on_until_something_comes_of_one_and_batches_wake_the_lane(at_rest_at_once):
+    due, ticked, seen, writer = [False], [], [], NotingWriter()
+
+    def tick(now_ms, unit):
+        ticked.append(now_ms)
+        if due[0]:
+            unit.emit("out", b"due", b"")
+        due[0] = False
+
+    parts = stage(lambda batch, unit: seen.extend(batch.records), tick=tick)
+    lane = lane_of(parts, writer, ends=lambda: Ends(7, {SOURCE: 0}))
+    await until(lambda: len(ticked) >= 5)
+    assert not writer.commits
+    due[0] = True
+    await until(lambda: len(writer.commits) == 1)
+    await lane.put(delivery(0, 3))
+    await until(lambda: len(writer.commits) == 2)
+    assert len(seen) == 3
+    count = len(ticked)
+    await until(lambda: len(ticked) >= count + 3)
+    await lane.close()
+
+
+async def test_lanes_at_rest_share_one_timer_and_none_is_left_after_them(at_rest_at_once):
+    ticked = set()
+    lanes = [lane_of(stage(tick=lambda _now, _unit, n=n: ticked.add(n)), NotingWriter()) for n in range(8)]
+    rest = rest_of_loop()
+    await until(lambda: len(rest._resting) == 8)
+    ticked.clear()
+    await until(lambda: len(ticked) == 8)
+    await asyncio.gather(*(lane.close() for lane in lanes))
+    assert not rest._resting
+    assert rest._alarm is None
+
+
+async def test_a_tick_that_fails_at_rest_ends_its_own_lane_only(at_rest_at_once):
+    fails, ticked, crashes = [False], [], []
+
+    def tick(now_ms, unit):
+        if fails[0]:
+            raise KeyError("of a tick")
+
+    bad = lane_of(stage(tick=tick), NotingWriter(), crashes=crashes)
+    good = lane_of(stage(tick=lambda now_ms, unit: ticked.append(now_ms)), NotingWriter())
+    await until(lambda: len(rest_of_loop()._resting) == 2)
+    fails[0] = True
+    await until(lambda: crashes)
+    assert isinstance(crashes[0], KeyError)
+    count = len(ticked)
+    await until(lambda: len(ticked) >= count + 3)
+    await bad.close()
+    await good.close()
+
+
+async def test_a_tick_at_rest_that_has_more_to_do_gets_up(at_rest_at_once):
+    left = [0]
+
+    def tick(now_ms, unit):
+        left[0] = max(0, left[0] - 1)
+        return left[0] > 0
+
+    lane = lane_of(stage(tick=tick), NotingWriter())
+    await until(lambda: rest_of_loop()._resting)
+    left[0] = 1_000  # at rest it would take a minute and a half
+    await until(lambda: not left[0], patience_s=20)
+    await lane.close()
