@@ -17,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
 from benchmarks.report import LOAD, text
+from router.kafka.embedded import dying_with_parent
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS, README = FOLDER / "results", FOLDER / "README.md"
@@ -36,6 +37,7 @@ def run(name: str, load: float) -> Json:
         capture_output=True,
         text=True,
         check=False,
+        preexec_fn=dying_with_parent(),
     )
     if done.returncode:
         raise RuntimeError(f"{name} failed with exit code {done.returncode}:\n{done.stderr[-2000:]}")

@@ -45,4 +45,11 @@ def bench(*, names: tuple[str, ...], as_json: bool, keep: bool, seeds: int | Non
 
 
 def _run(program: Path, arguments: list[str]) -> int:
-    return subprocess.run([sys.executable, str(program), *arguments], check=False).returncode  # noqa: S603 - our own program
+    """It and all that it has started end with this process."""
+    from router.kafka.embedded import dying_with_parent
+
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, str(program), *arguments],
+        check=False,
+        preexec_fn=dying_with_parent(),
+    ).returncode

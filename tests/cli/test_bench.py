@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks import faults, transport
 from benchmarks.report import Figure, Report, document, text
+from benchmarks.system import wait_for
 from router.cli import bench, run
 
 
@@ -46,6 +48,21 @@ def test_without_a_source_checkout_it_says_so_in_one_line(tmp_path, monkeypatch,
 def test_names_and_options_reach_the_runner_and_its_exit_code_comes_back(checkout):
     assert run(["bench", "up", "latency", "--json"]) == 3
     assert (checkout / "asked").read_text() == "--json -- up latency"
+
+
+def test_a_benchmark_ends_with_the_command_that_is_killed(tmp_path):
+    runner, pid_file = tmp_path / "run.py", tmp_path / "pid"
+    runner.write_text(
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(f'{{os.getpid()}}\\n')\n"
+        "time.sleep(3600)\n"
+    )
+    command = f"from pathlib import Path; from router.cli import bench, run; bench.RUNNER = Path({str(runner)!r}); run(['bench'])"
+    with subprocess.Popen([sys.executable, "-c", command]) as started:
+        assert wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"), 60)
+        pid = int(pid_file.read_text())
+        started.kill()
+    assert wait_for(lambda: not Path(f"/proc/{pid}").exists(), 60)
 
 
 def test_faults_run_alone_with_options_of_their_own(checkout, capsys):
