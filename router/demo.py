@@ -77,7 +77,6 @@ class Story:
 
     halves: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
     weights: Mapping[str, Mapping[str, float]]
-    feedback: int
     config: Config
     status: Mapping[str, Any]
     seconds: float
@@ -92,6 +91,14 @@ class Story:
             baseline += usage.get("completion_tokens", 0) * price.output_nano_usd_per_token
             found.setdefault(by(result), Group()).add(result, baseline)
         return dict(sorted(found.items()))
+
+    def reviews(self, by: Callable[[Mapping[str, Any]], str]) -> dict[str, list[float]]:
+        """What the reviewer said of the first half, grouped: 1.0 for a good answer, 0.0 for a bad one."""
+        found: dict[str, list[float]] = {}
+        for result in self.halves[0]:
+            if (said := opinion(result)) is not None:
+                found.setdefault(by(result), []).append(said.value)
+        return found
 
 
 @contextlib.contextmanager
@@ -147,7 +154,7 @@ class _Play:
         self._say("waiting for the last metric windows to close")
         status = self._closed_windows(len(prompts))
         self._say("done; stopping everything")
-        return Story((first, second), weights, len(given), self._config, status, time.monotonic() - began_s)
+        return Story((first, second), weights, self._config, status, time.monotonic() - began_s)
 
     def _submit(self, name: str, lines: Sequence[bytes]) -> list[Mapping[str, Any]]:
         source, out = self._folder / f"{name}.jsonl", self._folder / f"{name}.results.jsonl"

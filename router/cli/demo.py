@@ -59,25 +59,28 @@ def _before_after(console: Console, story: Story) -> None:
     console.print("\n[bold]1. What was learned[/]: the share of each kind of task that goes to the small model\n")
     rows = []
     before, after = (story.groups(half, _stratum_and_model) for half in (0, 1))
+    reviews = story.reviews(_stratum_and_model)
     for stratum in sorted({name.split(" ")[0] for name in (*before, *after)}):
         weights = story.weights.get(stratum, {})
-        small = after.get(f"{stratum} small") or before.get(f"{stratum} small")
-        large = after.get(f"{stratum} large") or before.get(f"{stratum} large")
         rows.append(
             (
                 stratum,
                 _share(before, stratum),
+                _judged(reviews.get(f"{stratum} small", ())),
+                _judged(reviews.get(f"{stratum} large", ())),
                 f"{weights.get('small', 0.0):.2f}" if weights else "-",
                 _share(after, stratum),
-                _quality(small),
-                _quality(large),
             )
         )
-    titles = ("stratum", "first half", "learned weight", "second half", "good: small", "good: large")
+    titles = ("stratum", "first half", "judged good: small", "large", "learned weight", "second half")
     _table(console, titles, rows)
+    pool = story.config.pools["auto"]
+    default = type(pool).model_fields["epsilon"].default
     console.print(
-        f"\n  From {story.feedback:,} reviews. Half of the pilot's traffic explores in this demo (epsilon = 0.5; the default is"
-        "\n  0.02), so no share falls below a quarter or rises above three quarters."
+        f"\n  The weight is the probability that small is good enough: at most {pool.margin * 100:.0f} points worse than large. It"
+        "\n  starts from doubt, so the few reviews of two minutes convince only where the answers do."
+        f"\n  {pool.epsilon:.0%} of the pilot's traffic explores in this demo (the default is {default:.0%}), so no share falls below a quarter"
+        "\n  or rises above three quarters."
     )
 
 
@@ -102,7 +105,10 @@ def _slices(console: Console, story: Story) -> None:
             )
     _table(console, ("half", "model", "results", "ok", "failed", "good", "cost", "p50", "p95"), rows)
     retried = sum(len(result["router"]["attempts"]) > 1 for half in story.halves for result in half)
-    console.print(f"\n  {retried} requests met an error of a model and were answered by a retry or by the other model.")
+    console.print(
+        f"\n  {retried} requests met an error of a model and were answered by a retry or by the other model."
+        "\n  Latency counts from hand-over. Each half was handed over at once, so most of it is waiting in line."
+    )
 
 
 def _money(console: Console, story: Story) -> None:
@@ -170,6 +176,10 @@ def _share(groups: dict[str, Group], stratum: str) -> str:
 
 def _quality(group: Group | None) -> str:
     return f"{group.good / group.ok:.0%}" if group is not None and group.ok else "-"
+
+
+def _judged(reviews: Sequence[float]) -> str:
+    return f"{sum(reviews):.0f} of {len(reviews)}" if reviews else "-"
 
 
 def _latency(group: Group) -> tuple[float, float]:

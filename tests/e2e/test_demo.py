@@ -1,0 +1,42 @@
+"""``pointsman demo``, as ``make demo`` runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from benchmarks.system import wait_for
+
+
+def test_the_demo_tells_its_story_and_leaves_nothing_running():
+    mark = uuid.uuid4().hex
+    done = subprocess.run(
+        [sys.executable, "-m", "router", "demo"],
+        env=os.environ | {"DEMO_MARK": mark},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for title in ("1. What was learned", "2. What came back", "3. What it cost", "4. Where to look next"):
+        assert title in done.stdout
+    assert "The metrics topic agrees: 2,000 results in closed windows" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert wait_for(lambda: not _marked(mark), 10), "something that the demo started still runs"
+
+
+def _marked(mark: str) -> list[str]:
+    """Processes with this value in their environment, which children inherit."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                environment = (process / "environ").read_bytes()
+            except OSError:  # it has ended meanwhile
+                continue
+            if mark.encode() in environment:
+                found.append(process.name)
+    return found
