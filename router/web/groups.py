@@ -7,7 +7,7 @@ missed: topics that no group has ever read are kept under the group ``NOBODY``.
 from __future__ import annotations
 
 import asyncio
-import itertools
+import time
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -22,8 +22,8 @@ from router.web.view import Place
 
 Marks = Mapping[str, Mapping[TopicPartition, OffsetAndMetadata]]
 
-#: Groups come seldom.
-LIST_EVERY = 3
+#: Groups come seldom: how old the list of them may become.
+LIST_S = 3.0
 #: Looked into for markers: a turn leaves one a partition; a longer rest is work.
 MAX_MARKERS = 64
 PEEK_S = 0.5
@@ -43,7 +43,7 @@ class Groups:
         self._begins: dict[TopicPartition, int] = {}
         self._resting: dict[Place, tuple[int, int]] = {}
         self._peeked: dict[Place, tuple[int, int]] = {}
-        self._turns = itertools.count()
+        self._listed_s = float("-inf")
 
     async def close(self) -> None:
         if self._peeker is not None:
@@ -56,7 +56,7 @@ class Groups:
     async def committed(self, tail: Tail) -> Marks:
         """What each group has committed. Ask for the ends afterwards: then no group is ever ahead."""
         async with asyncio.timeout(PATIENCE_S * 2):
-            if next(self._turns) % LIST_EVERY == 0:
+            if time.monotonic() - self._listed_s >= LIST_S:
                 await self._list()
                 self._begins = await tail.begins(tail.of(self._sources))
             return dict(zip(self._names, await asyncio.gather(*map(self._of_group, self._names)), strict=True))
@@ -80,6 +80,7 @@ class Groups:
             self._admin = AIOKafkaAdminClient(**self._client.aiokafka())
             await self._admin.start()
         listed = await self._admin.list_consumer_groups()
+        self._listed_s = time.monotonic()
         self._names = sorted(name for name, *_ in listed if name.startswith(f"{self._prefix}-"))
 
     async def _of_group(self, group: str) -> dict[TopicPartition, OffsetAndMetadata]:

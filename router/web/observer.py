@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 EVERY_S = 1.0
 #: The same while nothing moves and nobody is behind.
 IDLE_EVERY_S = 2.5
+#: Turns in a row that then ask for nothing but the ends: as long as those stay, nobody's offset can move either, unless
+#: somebody sets it by hand.
+GLANCES = 3
 REWRITE_S = STALE_S / 3
 FILE = "status.json"
 
@@ -69,6 +72,7 @@ class Observer:
         self._written_ms = 0
         self._turns = 0
         self._every_s = EVERY_S
+        self._glances = 0
         self._ends: Mapping[TopicPartition, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -120,6 +124,7 @@ class Observer:
         tail = Tail(self._client, whole=self._whole, recent=self._recent, others=sorted(self._sources))
         groups = Groups(self._client, self._prefix, self._sources)
         view = View(setup=self.view.setup, tracks=self.view.tracks)
+        self._glances = 0
         try:
             if not await tail.open(self._clock()):
                 return
@@ -141,6 +146,11 @@ class Observer:
         One question for all ends a turn: on a consumer's connection it waits behind the fetch that is under way.
         """
         asked_ms = self._clock()
+        if self._glances:
+            self._glances -= 1
+            if await tail.ends() == self._ends:
+                view.confirmed_ms["topics"] = view.confirmed_ms["groups"] = asked_ms
+                return False
         marks = await groups.committed(tail)
         ends = await tail.ends()
         await tail.read_to(ends, partial(self._apply, view))
@@ -148,7 +158,7 @@ class Observer:
         await groups.note(view.tracks, marks, ends, asked_ms)
         view.confirmed_ms["groups"] = asked_ms
         moved = ends != self._ends or any(track.lag for track in view.tracks.values())
-        self._ends = ends
+        self._ends, self._glances = ends, 0 if moved else GLANCES
         return moved
 
     def _apply(self, view: View, record: ConsumerRecord) -> None:

@@ -123,6 +123,17 @@ async def test_it_sees_what_the_topics_say(
     assert written["traffic"] == found["traffic"] | {"age_s": written["traffic"]["age_s"]}
 
 
+async def test_what_comes_while_it_only_glances_is_seen(
+    observer: Observer, names: Names, producer: AIOKafkaProducer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("router.web.observer.GLANCES", 1_000_000)
+    await until(lambda: observer._glances, lambda left: left > 1)
+    await producer.send_and_wait(names.of("health"), encode(health()), key=b"small")
+    await producer.send_and_wait(names.of("outcomes"), b"a record that no group has read", key=b"k")
+    found = await until(observer.status, lambda one: stage_of(one, "settle")["lag"]["value"] == 1)
+    assert {one["model"]: one["state"] for one in found["models"]} == {"small": "down", "large": "up"}
+
+
 async def test_lag_ends_at_the_last_stable_offset_and_markers_are_none(
     observer: Observer, names: Names, client: Client, prefix: str
 ):
