@@ -226,12 +226,7 @@ class System:
 
     def orphans(self) -> list[int]:
         """Processes of this installation that live; after its end there must be none."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if str(self.data_dir).encode() in entry.read_bytes() and (pid := int(entry.parent.name)) != os.getpid():
-                    found.append(pid)
-        return found
+        return living_with(str(self.data_dir))
 
     def orphans_after(self, within_s: float, *, but: Iterable[int] = ()) -> list[int]:
         """Those that still live when the time is over; returns at once when there are none."""
@@ -360,6 +355,16 @@ async def read_topics(bootstrap: str, topics: Sequence[str], isolation: str = "r
         return found
     finally:
         await consumer.stop()
+
+
+def living_with(mark: str) -> list[int]:
+    """Other processes with this text in their environment, which children inherit."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if mark.encode() in entry.read_bytes() and (pid := int(entry.parent.name)) != os.getpid():
+                found.append(pid)
+    return found
 
 
 def summary(results: Iterable[dict[str, Any]]) -> dict[str, int]:

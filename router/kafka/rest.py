@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 #: Ticks at rest are due at whole multiples of this: what rests shares them, whenever it lay down.
 REST_TICK_S = 0.090
 
-
 #: Raises nothing: whoever rests keeps its error for its own task.
 Tick = Callable[[], None]
 

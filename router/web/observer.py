@@ -143,7 +143,8 @@ class Observer:
     async def _turn(self, view: View, tail: Tail, groups: Groups) -> bool:
         """Whether any topic has grown since the last turn, or somebody is behind.
 
-        One question for all ends a turn: on a consumer's connection it waits behind the fetch that is under way.
+        One question for all ends: on a consumer's connection it waits behind the fetch that is under way. Where a glance
+        finds that they have moved they are asked for once more, after what is committed.
         """
         asked_ms = self._clock()
         if self._glances:

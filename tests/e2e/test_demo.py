@@ -6,9 +6,8 @@ import os
 import subprocess
 import sys
 import uuid
-from pathlib import Path
 
-from benchmarks.system import wait_for
+from benchmarks.system import living_with, wait_for
 
 
 def test_the_demo_tells_its_story_and_leaves_nothing_running():
@@ -25,18 +24,4 @@ def test_the_demo_tells_its_story_and_leaves_nothing_running():
         assert title in done.stdout
     assert "The metrics topic agrees: 2,000 results in closed windows" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    assert wait_for(lambda: not _marked(mark), 10), "something that the demo started still runs"
-
-
-def _marked(mark: str) -> list[str]:
-    """Processes with this value in their environment, which children inherit."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                environment = (process / "environ").read_bytes()
-            except OSError:  # it has ended meanwhile
-                continue
-            if mark.encode() in environment:
-                found.append(process.name)
-    return found
+    assert wait_for(lambda: not living_with(mark), 10), "something that the demo started still runs"
