@@ -124,7 +124,8 @@ class Follower:
                     await self._read(consumer, 0.1)
                 self.confirm(asked_s)
                 if not self._confirms:
-                    await asker.stop()  # nothing more will be asked
+                    # Nothing more will be asked. Shielded, because it swallows a cancellation: `stop` would wait for ever.
+                    await asyncio.shield(asker.stop())
             while (left_s := asked_s + ASK_S - self.clock_s()) > 0:
                 await self._read(consumer, left_s)
         except KafkaError as error:  # the broker is away: stay, stale, and ask again

@@ -65,6 +65,14 @@ async def test_one_that_confirms_nothing_asks_once_and_reads_on(client, prefix):
     await follower.stop()
 
 
+async def test_one_that_is_stopped_as_soon_as_it_has_started_ends(client, prefix):
+    await create_topics(client, {prefix: TopicSpec()})
+    follower = Follower(client, (prefix,), print, confirms=False)
+    await follower.start()
+    stopping = asyncio.create_task(follower.stop())
+    assert (await asyncio.wait([stopping], timeout=10))[0]
+
+
 async def test_an_error_in_apply_ends_it_and_is_raised(client, prefix):
     await create_topics(client, {prefix: TopicSpec()})
     now_s = [0.0]
