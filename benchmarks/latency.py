@@ -1,6 +1,6 @@
 """What the router adds to the time that the provider takes, one request after the other at a steady rate.
 
-    python benchmarks/latency.py [--rate 100] [--seconds 30] [--json]
+    python benchmarks/latency.py [--rate 100] [--seconds 30] [--partitions N] [--json]
 
 ``pointsman up`` as it comes, two simulated models behind HTTP that answer after 50 ms exactly. Added latency: the moment
 when a ``read_committed`` consumer has the result, minus the moment before the request was produced, minus those 50 ms. ``--warm`` seconds at the
@@ -31,8 +31,9 @@ from benchmarks import references
 from benchmarks.processes import cpu_of, everyone
 from benchmarks.reader import Read, Reader
 from benchmarks.report import Report, finish, options
-from benchmarks.stub import PARTITIONS, TENANTS, request
+from benchmarks.stub import TENANTS, request
 from benchmarks.system import CONFIG, System
+from router.cluster import EMBEDDED_PARTITIONS
 from router.contract.ids import request_id
 from router.kafka.admin import TopicSpec, create_topics
 from router.kafka.client import Client
@@ -51,23 +52,24 @@ CAVEATS = [
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests a second, for how long, and how long before anything is counted."""
+    """Requests a second, for how long, how long before anything is counted, and over how many partitions."""
 
     rate: float
     seconds: float
     warm_s: float
+    partitions: int = EMBEDDED_PARTITIONS
 
 
-async def send(bootstrap: str, topic: str, values: Sequence[bytes], rate: float) -> list[float]:
-    """Send one request after the other, ``rate`` a second; when each was made, ms since 1970."""
+async def send(bootstrap: str, topic: str, values: Sequence[bytes], load: Load) -> list[float]:
+    """Send one request after the other; when each was made, ms since 1970."""
     made_ms = []
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         await producer.partitions_for(topic)
         began_s = time.monotonic()
         for number, value in enumerate(values):
-            await asyncio.sleep(max(0.0, began_s + number / rate - time.monotonic()))
+            await asyncio.sleep(max(0.0, began_s + number / load.rate - time.monotonic()))
             made_ms.append(time.time() * 1000)
-            await producer.send(topic, value, partition=number % PARTITIONS)
+            await producer.send(topic, value, partition=number % load.partitions)
         await producer.flush()
     return made_ms
 
@@ -82,7 +84,7 @@ def through(bootstrap: str, source: str, results: str, load: Load) -> np.ndarray
     """Send at a rate, wait for all results; the added latencies."""
     values = [request(number) for number in range(int(load.rate * (load.warm_s + load.seconds)))]
     with Reader(bootstrap, [results]) as reader:
-        made_ms = asyncio.run(send(bootstrap, source, values, load.rate))
+        made_ms = asyncio.run(send(bootstrap, source, values, load))
         if not reader.wait(len(values), PATIENCE_S):
             raise RuntimeError(f"{len(reader.reads)} of {len(values)} results came within {PATIENCE_S:.0f} s")
         return added_ms(made_ms, reader.reads, int(load.rate * load.warm_s))
@@ -90,7 +92,7 @@ def through(bootstrap: str, source: str, results: str, load: Load) -> np.ndarray
 
 def reference(system: System, load: Load) -> np.ndarray:
     """The same through the bare loop."""
-    topics = {name: TopicSpec(partitions=PARTITIONS) for name in (SOURCE, RESULTS)}
+    topics = {name: TopicSpec(partitions=load.partitions) for name in (SOURCE, RESULTS)}
     asyncio.run(create_topics(Client(system.bootstrap), topics))
     found = re.findall(r"provider at (http://[^/]+)/", (system.data_dir / "logs" / "sim.log").read_text())
     url = f"--url={found[-1]}/v1/chat/completions"
@@ -107,7 +109,7 @@ def reference(system: System, load: Load) -> np.ndarray:
 
 def measure(load: Load) -> Report:
     report = Report("latency", caveats=CAVEATS)
-    with System(CONFIG, BEHAVIOUR) as system:
+    with System(f"{CONFIG}[kafka]\npartitions = {load.partitions}\n", BEHAVIOUR) as system:
         bare = reference(system, load)
         before, began_s = cpu_of(everyone(system)), time.monotonic()
         ours = through(system.bootstrap, system.topic("requests"), system.topic("results"), load)
@@ -160,8 +162,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--warm", type=float, default=WARM_S, help="seconds at the same rate before, not counted")
+    parser.add_argument("--partitions", type=int, default=EMBEDDED_PARTITIONS, help="as `kafka.partitions`")
     asked = parser.parse_args()
-    finish(measure(Load(asked.rate, asked.seconds, asked.warm)), asked.json)
+    finish(measure(Load(asked.rate, asked.seconds, asked.warm, asked.partitions)), asked.json)
 
 
 if __name__ == "__main__":

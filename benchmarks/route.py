@@ -73,7 +73,7 @@ def cpu_us(work: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=Keyring((b"k" * 32,)))
+    context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=Keyring((b"k" * 32,)), partitions=4)
     stage = Route(context, "interactive").stage()
     values = [value(number) for number in range(REQUESTS)]
     tp = TP("llm.requests", 0)

@@ -123,7 +123,7 @@ class Bench:
     """A lane of settle, and 1,000 requests as it reads them."""
 
     def __init__(self) -> None:
-        self.context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=RING)
+        self.context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=RING, partitions=4)
         slips = [slip_of(number) for number in range(REQUESTS)]
         self.signed = [sign(slip, RING) for slip in slips]
         made = list(zip(slips, self.signed, strict=True))

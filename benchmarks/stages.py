@@ -75,7 +75,7 @@ class Stages:
             "POINTSMAN_KAFKA__PREFIX": prefix,
             "POINTSMAN_SECURITY__SECRET_FILE": str(self.folder / "secret"),
         }
-        self._config = loads(config, environ={"POINTSMAN_KAFKA__PREFIX": prefix})
+        self._config = loads(config, environ={"BROKER": bootstrap, "POINTSMAN_KAFKA__PREFIX": prefix})
         self._wanted = processes
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 

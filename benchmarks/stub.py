@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from router.contract.topics import Names
 
+#: As `topics create` makes them on a cluster.
 PARTITIONS = 4
 TENANTS = 50
 BATCH_BYTES = 1024 * 1024

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -18,12 +19,11 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import NoReturn
 
 from router import stages as rooms
-from router.cluster import check_partitions, client_of
+from router.cluster import client_of, wait_for_topics
 from router.config import Config, signing_secret
 from router.contract.errors import ConfigError
 from router.contract.topics import Names
 from router.core.keyring import Keyring
-from router.kafka import admin
 from router.kafka.run import run_apps
 from router.kafka.stage_app import StageApp, new_stage_app
 from router.stages.context import Context
@@ -96,8 +96,12 @@ async def _run(config: Config, stages: Sequence[str], models: Sequence[str], nam
     running = asyncio.Event()
     async with _serving(context, stages, name) as watchdog:
         watchdog.add(FreshProbe("start", running.is_set))  # not ready before all of it runs
-        await admin.wait_reachable(context.client)
-        await check_partitions(context.client, config)
+        topics = asyncio.ensure_future(wait_for_topics(context.client, config))
+        await _first(topics, end)
+        if not topics.done():
+            topics.cancel()
+            return await end
+        context = dataclasses.replace(context, partitions=topics.result())
         async with _stages(context, stages, watchdog, end), _workers(context, models, watchdog, end):
             if not end.done():  # a stage that failed has said so, and that stays the last word
                 log.info("%s: running %s", name, ", ".join([*stages, *models]))
@@ -155,7 +159,7 @@ async def _stages(
         new_stage_app(
             stage,
             context.client,
-            partitions=kafka.partitions,
+            partitions=context.partitions,
             replication=kafka.replication_factor,
             data_dir=context.data_dir / "stages",
             session_timeout_s=kafka.session_timeout_s,

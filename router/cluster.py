@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from router.config import Config, sasl_password
@@ -12,6 +16,14 @@ from router.kafka.client import Client, Security
 
 #: In the data folder: where the embedded broker of ``up`` listens.
 BROKER_FILE = "broker"
+
+#: Of new topics, when the configuration does not say: some processes a stage can share them.
+PARTITIONS = 4
+#: The same on the embedded broker. There each stage is one process, and every partition more is a commit more: with four, a
+#: request waits two to six times as long, and a batch takes half as long again (``benchmarks/latency.py --partitions 4``).
+EMBEDDED_PARTITIONS = 1
+
+log = logging.getLogger(__name__)
 
 
 def client_of(config: Config) -> Client:
@@ -51,11 +63,29 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-async def create_topics(client: Client, config: Config) -> tuple[int, int]:
-    """Create what is missing; how many were, and how many were there."""
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """What ``create_topics`` found and did. ``partitions``: of each topic."""
+
+    created: int
+    there: int
+    partitions: int
+
+    def __str__(self) -> str:
+        return f"{self.created} topics created, {self.there} were there; partitions of each: {self.partitions}"
+
+
+async def create_topics(client: Client, config: Config) -> Topics:
+    """Create what is missing.
+
+    Raises:
+        ConfigError: one that is there has another number of partitions.
+    """
+    fresh = PARTITIONS if config.kafka.broker else EMBEDDED_PARTITIONS
+    partitions = config.kafka.partitions or await partitions_there(client, config) or fresh
     wanted = {
         name: admin.TopicSpec(
-            partitions=config.kafka.partitions,
+            partitions=partitions,
             replication=config.kafka.replication_factor,
             cleanup=topic.cleanup,
             max_bytes=topic.max_bytes,
@@ -66,20 +96,46 @@ async def create_topics(client: Client, config: Config) -> tuple[int, int]:
     }
     missing = [one for one in await admin.describe(client, wanted) if one.found == "0"]
     await admin.create_topics(client, wanted)
-    return len(missing), len(wanted) - len(missing)
+    return Topics(len(missing), len(wanted) - len(missing), partitions)
 
 
-async def check_partitions(client: Client, config: Config) -> None:
-    """Refuse to work on topics that somebody has given more partitions: keys would no longer meet.
+async def partitions_there(client: Client, config: Config) -> int:
+    """How many partitions every topic of the installation has; 0 while there is no topic.
 
     Raises:
-        ConfigError: names each of them.
+        ConfigError: names each topic that has another number than ``kafka.partitions``, or than most when that is not set:
+            somebody has given it more, and keys would no longer meet.
     """
+    found = await admin.partitions_of(client, Names(config.kafka.prefix).all(list(config.models)))
+    counts = {name: count for name, count in sorted(found.items()) if count}
+    if not counts:
+        return 0
     wanted = config.kafka.partitions
-    counts = await admin.partitions_of(client, Names(config.kafka.prefix).all(list(config.models)))
-    if wrong := [f"{name} has {count}" for name, count in sorted(counts.items()) if count not in {0, wanted}]:
-        raise ConfigError(
-            f"kafka.partitions is {wanted}, but {', '.join(wrong)}. The number is fixed for good, since what belongs "
-            "together meets by it: set kafka.partitions to what all topics have, or take another kafka.prefix and "
-            "`pointsman topics create`"
+    usual = wanted or Counter(counts.values()).most_common(1)[0][0]
+    if wrong := [f"{name} has {count}" for name, count in counts.items() if count != usual]:
+        expected = (
+            f"kafka.partitions is {usual}" if wanted else f"the topics of this installation have {usual} partitions"
         )
+        raise ConfigError(
+            f"{expected}, but {', '.join(wrong)}. The number is fixed for good, since what belongs together meets by it: "
+            "set kafka.partitions to what all topics have, or take another kafka.prefix and `pointsman topics create`"
+        )
+    return usual
+
+
+async def wait_for_topics(client: Client, config: Config, every_s: float = 1.0) -> int:
+    """Until a broker answers and has the topics; how many partitions each has. Says once what it waits for.
+
+    Raises:
+        ConfigError: as ``partitions_there``.
+    """
+    await admin.wait_reachable(client, every_s)
+    told = False
+    while not (count := await partitions_there(client, config)):
+        if not told:
+            log.warning(
+                "waiting: no topic %s.* at %s yet: `pointsman topics create`", config.kafka.prefix, client.bootstrap
+            )
+        told = True
+        await asyncio.sleep(every_s)
+    return count

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from router import stages as rooms
-from router.cluster import BROKER_FILE, client_of, create_topics
+from router.cluster import BROKER_FILE, EMBEDDED_PARTITIONS, client_of, create_topics
 from router.config import Config
 from router.contract.errors import ConfigError, Unavailable
 from router.kafka.embedded import EmbeddedKafka
@@ -65,8 +65,7 @@ class Machine:
         try:
             self._claim()
             self._start_broker()
-            made, there = asyncio.run(create_topics(client_of(self.config), self.config))
-            self._tell(f"{made} topics created, {there} were there")
+            self._tell(str(asyncio.run(create_topics(client_of(self.config), self.config))))
             self._start_processes()
         except BaseException:
             self.close()
@@ -154,7 +153,8 @@ class Machine:
         if self.config.kafka.broker is not None:
             return
         self._tell("starting Kafka (the first start ever fetches 45 MB)")
-        self._broker = EmbeddedKafka(data_dir=self.data_dir / "kafka", partitions=self.config.kafka.partitions).start()
+        partitions = self.config.kafka.partitions or EMBEDDED_PARTITIONS
+        self._broker = EmbeddedKafka(data_dir=self.data_dir / "kafka", partitions=partitions).start()
         (self.data_dir / BROKER_FILE).write_text(self._broker.bootstrap)
         self._tell(f"Kafka {self._broker.version} at {self._broker.bootstrap}, data in {self.data_dir}")
 

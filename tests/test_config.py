@@ -61,7 +61,7 @@ def with_pool(lines: str) -> str:
 def test_a_file_with_models_and_pools_alone_works():
     config = loads(SMALLEST)
     assert config.kafka.broker is None
-    assert (config.kafka.prefix, config.kafka.partitions) == ("llm", 4)
+    assert (config.kafka.prefix, config.kafka.partitions) == ("llm", None)
     assert (config.account.window_s, config.account.grace_s) == (60, 10)
     assert (config.settle.dedupe_window_s, config.settle.dedupe_max_ids) == (86_400, 20_000_000)
     assert config.route.max_inflight == 5000
@@ -431,7 +431,7 @@ def test_show_is_toml_that_gives_the_same_configuration_with_the_source_of_each_
     sources = dict(re.findall(r"^(\w+) = .*# (.+)$", shown[shown.index("[kafka]") :], re.MULTILINE))
     assert sources["prefix"] == "POINTSMAN_KAFKA__PREFIX"
     assert sources["broker"] == "command line"
-    assert sources["partitions"] == "default"
+    assert sources["replication_factor"] == "default"
     assert re.search(r"^policy = .*# pointsman.toml$", shown, re.MULTILINE)
 
 

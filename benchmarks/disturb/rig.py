@@ -53,6 +53,8 @@ window_s = 5
 grace_s = 2
 [web]
 port = 0
+[kafka]
+partitions = 4
 """
 #: A model that joins and leaves while all goes on.
 GUEST = """

@@ -25,5 +25,4 @@ def create(config: Config) -> None:
 
     from router.cluster import create_topics
 
-    made, there = asyncio.run(create_topics(client_of(config), config))
-    click.echo(f"{made} topics created, {there} were there")
+    click.echo(asyncio.run(create_topics(client_of(config), config)))

@@ -53,8 +53,9 @@ class KafkaConfig(Section):
     """``HOST:PORT``, several with commas. Without one ``up`` starts an embedded broker."""
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "llm"
     """First part of every topic, group and transaction name."""
-    partitions: Annotated[Whole, Field(ge=1, le=1000)] = 4
-    """Of every topic, fixed for good: what must meet is keyed alike."""
+    partitions: Annotated[Whole, Field(ge=1, le=1000)] | None = None
+    """Of every topic, fixed for good: what must meet is keyed alike. Not set: as many as the topics have; new ones get 4,
+    on the embedded broker 1."""
     replication_factor: Annotated[Whole, Field(ge=1, le=32)] = 1
     """Of topics that ``topics create`` makes."""
     data_dir: Path = Path("pointsman-data")

@@ -51,7 +51,7 @@ class Account:
     def __init__(self, context: Context) -> None:
         config, names = context.config, context.names
         self._name = names.group(NAME)
-        self._lanes = config.kafka.partitions
+        self._lanes = context.partitions
         self._window_s = config.account.window_s
         self._size_ms = config.account.window_s * 1000
         self._grace_ms = round(config.account.grace_s * 1000)

@@ -34,3 +34,5 @@ class Context:
     names: Names = field(default_factory=Names)
     clock: Callable[[], int] = wall_clock_ms
     data_dir: Path | None = None
+    #: Of every topic; 0 until the process has seen them, which is before it builds a stage.
+    partitions: int = 0

@@ -78,7 +78,7 @@ class FeedbackStage:
         self._bodies = bodies
         self._kept_s = config.settle.dedupe_window_s
         self._seen_s = max(config.feedback.ttl_s, config.settle.dedupe_window_s)
-        self._max_ids = max(1, config.settle.dedupe_max_ids // config.kafka.partitions)
+        self._max_ids = max(1, config.settle.dedupe_max_ids // context.partitions)
 
     def stage(self) -> Stage:
         return Stage(

@@ -60,9 +60,9 @@ class Settle:
         self._group = names.group(NAME)
         self._keyring = context.keyring
         self._verified: dict[str, Slip] = {}
-        self._partitions = config.kafka.partitions
+        self._partitions = context.partitions
         self._window_ms = config.settle.dedupe_window_s * 1000
-        self._max_ids = max(1, config.settle.dedupe_max_ids // config.kafka.partitions)
+        self._max_ids = max(1, config.settle.dedupe_max_ids // context.partitions)
         self._token_ttl_ms = config.feedback.ttl_s * 1000
         self._prices = {name: _price_of(model.price) for name, model in config.models.items()}
         self._policies = {

@@ -35,6 +35,8 @@ class Installation(Protocol):
     @property
     def names(self) -> Names: ...
     @property
+    def partitions(self) -> int: ...
+    @property
     def clock(self) -> Callable[[], int]: ...
 
 
@@ -54,7 +56,7 @@ class ModelWorker:
             provider,
             bans,
             names=names,
-            partitions=config.kafka.partitions,
+            partitions=installation.partitions,
             clock=installation.clock,
         )
         self._engine = calls.Worker(

@@ -48,6 +48,8 @@ window_s = 5
 grace_s = 2
 [web]
 port = 0
+[kafka]
+partitions = 4  # ``up`` by itself makes one, as in test_life.py and test_demo.py
 """
 
 BEHAVIOUR = """

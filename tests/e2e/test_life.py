@@ -7,6 +7,7 @@ import os
 import signal
 
 from benchmarks.system import System, requests, summary, wait_for
+from router.cluster import EMBEDDED_PARTITIONS
 
 
 def test_a_second_up_in_the_same_folder_is_refused(system):
@@ -20,6 +21,7 @@ def test_status_answers_while_the_broker_is_down_and_an_orderly_stop_leaves_noth
     with System() as system:
         system.produce("requests", requests(100))
         assert summary(system.results(100)) == {"ok": 100}
+        assert {record.partition for record in system.records("decisions")} == set(range(EMBEDDED_PARTITIONS))
         assert wait_for((system.data_dir / "status.json").exists, 30)
         os.kill(system.broker_pid, signal.SIGSTOP)
         try:

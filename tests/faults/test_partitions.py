@@ -1,13 +1,17 @@
-"""A topic that somebody has given more partitions: what shares a key would no longer meet, so nothing works on it."""
+"""One number of partitions for all topics: found out, kept, and when a topic has another, nothing works on it."""
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 from aiokafka.admin import NewPartitions
 
+from router import cluster
+from router.config import loads
+from router.config.load import example
 from router.kafka.admin import TopicSpec, admin_of, create_topics, partitions_of
 from router.kafka.stage import Stage
 from tests.kafka.support import running, until
@@ -21,9 +25,9 @@ async def grow(client, topic, count):
 
 
 @pytest.fixture
-def pointsman(client, prefix, tmp_path):
-    """Runs a command against the test's own topics, to its end."""
-    env = os.environ | {
+def env(client, prefix, tmp_path):
+    """Variables under which a command works on the test's own topics."""
+    return os.environ | {
         "BROKER": client.bootstrap,
         "POINTSMAN_KAFKA__PREFIX": prefix,
         "POINTSMAN_KAFKA__DATA_DIR": str(tmp_path),
@@ -31,11 +35,79 @@ def pointsman(client, prefix, tmp_path):
         "POINTSMAN_SECURITY__SECRET_ENV": "SECRET",
     }
 
-    def run(*arguments):
+
+@pytest.fixture
+def pointsman(env, tmp_path):
+    """Runs a command to its end."""
+
+    def run(*arguments, **variables):
         command = [sys.executable, "-m", "router", *arguments]
-        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command, env=env | variables, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
 
     return run
+
+
+async def line_with(process, words):
+    """The first line of its log that holds ``words``."""
+    async with asyncio.timeout(30):
+        while words not in (line := (await process.stderr.readline()).decode()):
+            assert line, f"it ended without {words!r}"
+    return line
+
+
+@pytest.fixture
+async def settle(env, tmp_path):
+    """``pointsman run settle``, as a process."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", "run", "settle", env=env, cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    yield process
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_process_that_is_not_told_the_number_waits_for_the_topics_and_takes_theirs(
+    client, prefix, pointsman, settle
+):
+    assert f"no topic {prefix}.*" in await line_with(settle, "waiting")
+    assert pointsman("topics", "create", POINTSMAN_KAFKA__PARTITIONS="3").returncode == 0
+    await line_with(settle, "running settle")
+    changelog = f"{prefix}-settle-rows-changelog"
+    assert await partitions_of(client, [changelog]) == {changelog: 3}
+    again = pointsman("topics", "create")
+    assert (again.returncode, again.stdout.split()[0]) == (0, "0")
+
+
+async def test_what_waits_for_topics_ends_when_it_is_told_to(settle):
+    await line_with(settle, "waiting")
+    settle.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(settle.wait(), 10) == 0
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+async def test_new_topics_have_one_partition_on_the_embedded_broker_and_more_on_a_cluster(
+    client, prefix, tmp_path, embedded
+):
+    (tmp_path / cluster.BROKER_FILE).write_text(client.bootstrap)
+    overrides = {
+        "kafka.prefix": prefix,
+        "kafka.data_dir": tmp_path,
+        "kafka.broker": None if embedded else client.bootstrap,
+    }
+    config = loads(example(), overrides=overrides)
+    assert await cluster.partitions_there(cluster.client_of(config), config) == 0
+    made = await cluster.create_topics(cluster.client_of(config), config)
+    assert (made.created > 0, made.there) == (True, 0)
+    assert made.partitions == (cluster.EMBEDDED_PARTITIONS if embedded else cluster.PARTITIONS)
+    assert await cluster.wait_for_topics(cluster.client_of(config), config) == made.partitions
+    # What is there stays, wherever it is looked at from.
+    moved = loads(example(), overrides=overrides | {"kafka.broker": client.bootstrap if embedded else None})
+    assert await cluster.create_topics(cluster.client_of(moved), moved) == cluster.Topics(
+        0, made.created, made.partitions
+    )
 
 
 async def test_a_start_is_refused_and_the_topic_named(client, prefix, pointsman):

@@ -51,7 +51,7 @@ class Day:
     """Requests of every kind, through the real settle and account."""
 
     def __init__(self):
-        context = Context(config=CONFIG, client=Client("127.0.0.1:1"), keyring=RING)
+        context = Context(config=CONFIG, client=Client("127.0.0.1:1"), keyring=RING, partitions=4)
         self.log = MemoryLog(*settle.build(context), *account.build(context))
         self.control("ban", "odd")
         self.log.advance(60_000)

@@ -63,7 +63,7 @@ def new_stage():
         pools={"auto": {"models": ["small", "large"]}},
         tenants={"acme": {}},
     )
-    (stage,) = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING))
+    (stage,) = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING, partitions=4))
     return stage
 
 

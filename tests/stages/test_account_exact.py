@@ -56,11 +56,10 @@ class World:
         self.rng = random.Random(seed)
         self.now_ms = T0
         config = SimpleNamespace(
-            kafka=SimpleNamespace(partitions=LANES),
             account=SimpleNamespace(window_s=WINDOW_MS // 1000, grace_s=GRACE_MS / 1000, max_rows=max_rows),
             tenants={"acme": None},
         )
-        self.account = Account(SimpleNamespace(config=config, names=NAMES))
+        self.account = Account(SimpleNamespace(config=config, names=NAMES, partitions=LANES))
         self.sources = self.account.stage().sources
         self.log = defaultdict(list)
         self.next = Counter()

@@ -42,7 +42,7 @@ def new_stage(**settle):
         feedback={"ttl_s": 3_600},
         settle={"dedupe_window_s": 600} | settle,
     )
-    (stage,) = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING))
+    (stage,) = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING, partitions=4))
     return stage
 
 

@@ -26,7 +26,7 @@ def new_stage(**auto):
             "look": {"models": ["small", "large"], "policy": "observe"},
         },
     )
-    (stage,) = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING))
+    (stage,) = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING, partitions=4))
     return stage
 
 

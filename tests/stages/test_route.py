@@ -57,7 +57,9 @@ class World:
 
     def __init__(self, config=CONFIG):
         self.clock = FakeClock()
-        self.context = Context(config=loads(config), client=Client("127.0.0.1:1"), keyring=RING, clock=self.clock)
+        self.context = Context(
+            config=loads(config), client=Client("127.0.0.1:1"), keyring=RING, clock=self.clock, partitions=4
+        )
         self.route, self.batch = build(self.context)
         self.log = MemoryLog(self.route, self.batch, clock=self.clock)
 

@@ -42,7 +42,9 @@ class System:
 
     def __init__(self):
         self.clock = FakeClock()
-        context = Context(config=CONFIG, client=Client("127.0.0.1:1"), keyring=Keyring((b"k" * 32,)), clock=self.clock)
+        context = Context(
+            config=CONFIG, client=Client("127.0.0.1:1"), keyring=Keyring((b"k" * 32,)), clock=self.clock, partitions=4
+        )
         self.answers = {}
         self.calls = Counter()
         topics = tuple(NAMES.work(model, lane) for model in CONFIG.models for lane in ("interactive", "batch"))

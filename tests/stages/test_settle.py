@@ -45,7 +45,9 @@ class World:
     """Route and workers, as settle sees them."""
 
     def __init__(self, max_ids=1000):
-        context = Context(config=loads(CONFIG.format(max_ids=max_ids)), client=Client("127.0.0.1:1"), keyring=RING)
+        context = Context(
+            config=loads(CONFIG.format(max_ids=max_ids)), client=Client("127.0.0.1:1"), keyring=RING, partitions=4
+        )
         (self.stage,) = build(context)
         self.log = MemoryLog(self.stage)
         self.produced = 0

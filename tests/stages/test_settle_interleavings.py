@@ -27,8 +27,6 @@ from router.stages.settle_rows import KIND, OPEN
 
 CONFIG = loads(
     """
-    [kafka]
-    partitions = 1
     [settle]
     dedupe_window_s = 90
     [models.small]
@@ -45,7 +43,7 @@ CONFIG = loads(
     """
 )
 RING = Keyring((b"k" * 32,))
-CONTEXT = Context(config=CONFIG, client=Client("127.0.0.1:1"), keyring=RING)
+CONTEXT = Context(config=CONFIG, client=Client("127.0.0.1:1"), keyring=RING, partitions=1)
 NAMES = Names()
 WINDOW_MS = 90_000
 DECISIONS, OUTCOMES = "llm.decisions", "llm.outcomes"

@@ -30,7 +30,7 @@ REQUESTS = 200
 
 async def test_one_result_each_also_after_a_restart_and_the_audit_agrees(client, prefix, tmp_path):
     names = Names(prefix)
-    context = Context(config=loads(CONFIG), client=client, keyring=RING, names=names)
+    context = Context(config=loads(CONFIG), client=client, keyring=RING, names=names, partitions=4)
     (stage,) = build(context)
     topics = {
         name: TopicSpec(max_bytes=topic.max_bytes, append_time=topic.append_time, cleanup=topic.cleanup)

@@ -40,6 +40,9 @@ models = ["small"]
 """
 
 
+PARTITIONS = 4
+
+
 def wall_ms():
     return time.time_ns() // 1_000_000
 
@@ -49,12 +52,12 @@ class Installation:
 
     def __init__(self, client, prefix, config, simulator):
         self.client, self.config, self.simulator = client, config, simulator
-        self.names, self.clock = Names(prefix), wall_ms
+        self.names, self.clock, self.partitions = Names(prefix), wall_ms, PARTITIONS
 
     async def send(self, topic, values, key=b"k"):
         async with AIOKafkaProducer(max_request_size=4 * 2**20, **self.client.aiokafka()) as producer:
             for number, value in enumerate(values):
-                await producer.send(topic, value, key=key, partition=number % 4)
+                await producer.send(topic, value, key=key, partition=number % PARTITIONS)
             await producer.flush()
 
     async def work(self, works, lane="interactive"):
@@ -98,7 +101,8 @@ async def install(client, prefix):
             installation = Installation(client, prefix, config, simulator)
             found = Names(prefix).all(["small"])
             wanted = {
-                name: TopicSpec(cleanup=topic.cleanup, max_bytes=topic.max_bytes) for name, topic in found.items()
+                name: TopicSpec(partitions=PARTITIONS, cleanup=topic.cleanup, max_bytes=topic.max_bytes)
+                for name, topic in found.items()
             }
             await create_topics(client, wanted)
             yield installation
