@@ -101,12 +101,8 @@ class Job:
         return self.progress
 
     async def _consumer(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
-            self._results,
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_bytes=4 * FETCH_BYTES,
-            **self._client.aiokafka(),
+        consumer = self._client.consumer(
+            self._results, max_partition_fetch_bytes=FETCH_BYTES, fetch_max_bytes=4 * FETCH_BYTES
         )
         try:
             await consumer.start()

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from router.contract.topics import Names
 from router.history.ledger import Ledger, ListPrice, Outcome, Pair, Stored
@@ -308,13 +308,7 @@ async def read_topics(ledger: Ledger, client: Client) -> None:
     """Fill a ledger with all that is committed now. Topics that do not exist are passed over; later records are not read."""
     takers = ledger.topics()
     counts = await partitions_of(client, takers)
-    consumer = AIOKafkaConsumer(
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        **client.aiokafka(),
-    )
+    consumer = client.consumer()
     await consumer.start()
     try:
         parts = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]

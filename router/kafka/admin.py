@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -150,7 +150,7 @@ async def partitions_of(client: Client, topics: Iterable[str]) -> dict[str, int]
 
 async def end_offsets(client: Client, topics: Iterable[str]) -> dict[TopicPartition, int]:
     """High watermarks: the offset after the last record, those of open transactions included."""
-    consumer = AIOKafkaConsumer(**client.aiokafka(), isolation_level="read_uncommitted")
+    consumer = client.consumer(isolation_level="read_uncommitted")
     counts = await partitions_of(client, topics)
     await consumer.start()
     try:

@@ -64,7 +64,7 @@ class Asker:
 
     async def _run(self) -> None:
         while True:
-            consumer = AIOKafkaConsumer(**self._client.aiokafka(), isolation_level="read_uncommitted")
+            consumer = self._client.consumer(isolation_level="read_uncommitted")
             try:
                 await consumer.start()
                 await self._ask(consumer)

@@ -41,14 +41,7 @@ class BodyReader:
         self._partitions: dict[str, int] = {}
 
     async def start(self) -> None:
-        self._consumer = AIOKafkaConsumer(
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_wait_ms=50,
-            **self._client.aiokafka(),
-        )
+        self._consumer = self._client.consumer(max_partition_fetch_bytes=FETCH_BYTES, fetch_max_wait_ms=50)
         await self._consumer.start()
 
     async def stop(self) -> None:

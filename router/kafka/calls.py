@@ -23,11 +23,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from router.kafka.admin import committed
-from router.kafka.client import CONSUMER_TIMEOUT_MS, Client
+from router.kafka.client import Client
 from router.kafka.progress import Progress
 from router.kafka.share import Call, Outcome, Share
 from router.kafka.writer import Writer
@@ -102,12 +102,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         self._turns = [0, 0]
         self._assigned = asyncio.Event()
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = client.consumer(
             group_id=group,
             group_instance_id=instance_id,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
             # Sticky keeps its state in the class, which all workers of the process would share.
             partition_assignment_strategy=[type("Sticky", (StickyPartitionAssignor,), {})],
             session_timeout_ms=int(session_timeout_s * 1000),
@@ -115,8 +112,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             rebalance_timeout_ms=int((session_timeout_s + GRACE_S) * 1000),
             max_poll_interval_ms=MAX_POLL_INTERVAL_S * 1000,
             fetch_max_wait_ms=WAIT_MS,
-            consumer_timeout_ms=CONSUMER_TIMEOUT_MS,
-            **client.aiokafka(),
         )
 
     async def run(self) -> None:

@@ -7,6 +7,8 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from aiokafka import AIOKafkaConsumer
+
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -55,6 +57,19 @@ class Client:
                 "sasl_plain_password": self.security.password,
             }
         return found
+
+    def consumer(self, *topics: str, **settings: Any) -> AIOKafkaConsumer:
+        """One that reads what is committed, from the beginning, and commits nothing by itself; not started.
+
+        ``settings``: further ones of aiokafka's, or other values.
+        """
+        usual = {
+            "isolation_level": "read_committed",
+            "auto_offset_reset": "earliest",
+            "enable_auto_commit": False,
+            "consumer_timeout_ms": CONSUMER_TIMEOUT_MS,
+        }
+        return AIOKafkaConsumer(*topics, **(usual | self.aiokafka() | settings))
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from router.kafka.client import CONSUMER_TIMEOUT_MS, Client
+from router.kafka.client import Client
 
 log = logging.getLogger(__name__)
 
@@ -97,16 +97,9 @@ class Follower:
         self._caught_up.set()
 
     async def _follow(self) -> None:
-        consumer = AIOKafkaConsumer(
-            *self.topics,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-            consumer_timeout_ms=CONSUMER_TIMEOUT_MS,
-            **self._client.aiokafka(),
-        )
+        consumer = self._client.consumer(*self.topics, fetch_max_wait_ms=FETCH_MAX_WAIT_MS)
         # Asked over a connection of its own: on the consumer's, a question waits behind the fetch that is out.
-        asker = AIOKafkaConsumer(isolation_level="read_committed", **self._client.aiokafka())
+        asker = self._client.consumer()
         try:
             await consumer.start()
             await asker.start()

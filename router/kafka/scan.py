@@ -21,9 +21,7 @@ async def scan(
     Raises:
         Unavailable: no broker, or a topic is missing.
     """
-    consumer = AIOKafkaConsumer(
-        *topics, isolation_level="read_committed", auto_offset_reset="earliest", **client.aiokafka()
-    )
+    consumer = client.consumer(*topics)
     try:
         await consumer.start()
         tps = _wanted(consumer, topics, partition)

@@ -125,9 +125,7 @@ class Groups:
 
     async def _peek(self, tracks: Mapping[Place, Track], rests: Mapping[Place, tuple[int, int]]) -> None:
         if self._peeker is None:
-            self._peeker = AIOKafkaConsumer(
-                **self._client.aiokafka(), isolation_level="read_committed", auto_offset_reset="earliest"
-            )
+            self._peeker = self._client.consumer()
             await self._peeker.start()
         # Two groups may stand at different offsets of one partition: one after the other.
         for batch in _apart(rests):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from router.kafka.admin import partitions_of
-from router.kafka.client import CONSUMER_TIMEOUT_MS, Client
+from router.kafka.client import Client
 
 #: Longest time for one question to the broker.
 PATIENCE_S = 3.0
@@ -53,14 +53,7 @@ class Tail:
             if not all(counts.get(topic) for topic in self._whole | self._recent):
                 return False
             self.partitions = {topic: count for topic, count in counts.items() if count}
-            self._consumer = AIOKafkaConsumer(
-                **self._client.aiokafka(),
-                isolation_level="read_committed",
-                fetch_max_wait_ms=FETCH_WAIT_MS,
-                consumer_timeout_ms=CONSUMER_TIMEOUT_MS,
-                max_partition_fetch_bytes=MAX_BYTES,
-                auto_offset_reset="earliest",
-            )
+            self._consumer = self._client.consumer(fetch_max_wait_ms=FETCH_WAIT_MS, max_partition_fetch_bytes=MAX_BYTES)
             await self._consumer.start()
             self._read = self.of(self._whole | self._recent)
             # A consumer learns where partitions lie only of topics that it is assigned: the others too, but never fetched.
