@@ -66,7 +66,7 @@ def parse_line(text: bytes, tenant: str | None, where: str) -> Line:
     try:
         request = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise ConfigError(f"{where}: not JSON: {error}") from None
+        raise ConfigError(f"{where}: not JSON, at character {error.pos + 1}: {error.msg}") from None
     if not isinstance(request, dict):
         raise ConfigError(f"{where}: a JSON object is expected, not {type(request).__name__}")
     custom_id = request.get("custom_id")

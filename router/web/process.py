@@ -2,6 +2,7 @@
 
 | path | answers |
 |---|---|
+| ``/`` | what there is to ask for, one path a line: for whoever opens the address in a browser |
 | ``/healthz`` | 200, or 503 when a probe has stalled: restart it. ``{"healthy", "why", "probes"}`` |
 | ``/readyz`` | 200 when every probe is ready for work, else 503: wait. ``{"ready", "waiting_for"}`` |
 | ``/metrics`` | Prometheus text: below, plus the process's own (``pointsman_process_*``: CPU, memory, open files) |
@@ -63,6 +64,7 @@ class ProcessServer:
         self._data_dir = data_dir
         self._file: Path | None = None
         app = web.Application(middlewares=middlewares)
+        app.router.add_get("/", self._index)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -93,6 +95,10 @@ class ProcessServer:
         if self._file is not None:
             self._file.unlink(missing_ok=True)
         await self._runner.cleanup()
+
+    async def _index(self, request: web.Request) -> web.Response:
+        paths = sorted({one.canonical for one in request.app.router.resources()} - {"/"})
+        return web.Response(text="\n".join([f"pointsman, process {self.name}. It answers at:", *paths, ""]))
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         why = self._watchdog.stalled()

@@ -37,7 +37,7 @@ def test_an_unusable_tenant_counts_as_the_default_as_it_does_for_the_router():
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (b"{", "not JSON"),
+        (b"{", "not JSON, at character 2: "),
         (b"[]", "a JSON object"),
         (b"{}", "custom_id"),
         (b'{"custom_id": 5}', "custom_id"),

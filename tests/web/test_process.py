@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from router.contract.errors import ConfigError
 from router.web.process import ProcessServer
@@ -51,6 +52,16 @@ async def test_a_process_that_works_is_healthy_and_ready(tmp_path: Path):
         assert (status, health["healthy"], health["why"]) == (200, True, [])
         assert health["probes"]["llm-settle"]["commits"] == 17
         assert await get(server.port, "/readyz") == (200, {"ready": True, "waiting_for": []})
+    finally:
+        await watchdog.stop()
+        await server.stop()
+
+
+async def test_whoever_opens_its_address_learns_what_it_answers():
+    watchdog, server = await serve(Stage(), routes=lambda app: app.router.add_get("/v1/status", web.Response))
+    try:
+        status, said = await get(server.port, "/")
+        assert (status, said.splitlines()[1:]) == (200, ["/healthz", "/metrics", "/readyz", "/v1/status"])
     finally:
         await watchdog.stop()
         await server.stop()
