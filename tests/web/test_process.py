@@ -58,7 +58,10 @@ async def test_a_process_that_works_is_healthy_and_ready(tmp_path: Path):
 
 
 async def test_whoever_opens_its_address_learns_what_it_answers():
-    watchdog, server = await serve(Stage(), routes=lambda app: app.router.add_get("/v1/status", web.Response))
+    async def more(_request):
+        return web.Response()
+
+    watchdog, server = await serve(Stage(), routes=lambda app: app.router.add_get("/v1/status", more))
     try:
         status, said = await get(server.port, "/")
         assert (status, said.splitlines()[1:]) == (200, ["/healthz", "/metrics", "/readyz", "/v1/status"])
