@@ -37,8 +37,6 @@ RING = Keyring((KEY,))
 NOW_MS = 1_750_000_000_000
 TEXT = "The integral of x squared is a third of x cubed. " * 6
 CONFIG = """
-[kafka]
-partitions = 1
 [models.small]
 input_usd_per_mtok = 0.1
 output_usd_per_mtok = 0.4
@@ -123,7 +121,7 @@ class Bench:
     """A lane of settle, and 1,000 requests as it reads them."""
 
     def __init__(self) -> None:
-        self.context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=RING, partitions=4)
+        self.context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=RING, partitions=1)
         slips = [slip_of(number) for number in range(REQUESTS)]
         self.signed = [sign(slip, RING) for slip in slips]
         made = list(zip(slips, self.signed, strict=True))
