@@ -213,7 +213,15 @@ def test_a_watched_terminal_is_put_back_however_it_ends(tmp_path: Path, number: 
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "router", "status", "--watch", "--config", str(tmp_path / "pointsman.toml")]
     env = os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    process = subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=env,
+        # What is started in the background ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - one system call
+    )
     os.close(theirs)
     shown = b""
     while b"Traffic" not in shown:
