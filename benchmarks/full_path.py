@@ -5,7 +5,8 @@
 Requests of 500 bytes lie ready in their topic; ``route`` and ``settle`` run as processes, workers are a loop that writes
 an outcome for each work record at once, results are counted by a ``read_committed`` consumer, from the first batch of
 them to the last. Then the same with all stages running. References, on the same broker in the same round: a bare
-aiokafka loop and stock Faust, which pass the same requests through once, at least once.
+aiokafka loop and stock Faust, which pass the same requests through once, at least once; for CPU also LiteLLM's Router with
+an answer that is there at once, when it is installed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks import references
+from benchmarks import litellm_router, references
 from benchmarks.processes import cpu_of
 from benchmarks.report import Report, finish, options
 from benchmarks.stages import MODELS, PROCESSES, Stages
@@ -38,7 +39,10 @@ CAVEATS = [
     "requests are alike: 500 bytes, 70 tokens, no session, 50 tenants",
 ]
 OUTPUTS = 3
-BARE, STOCK = "bare loop", "stock Faust"
+BARE, STOCK, LITELLM = "bare loop", "stock Faust", "LiteLLM's Router"
+#: Rates to the bare loop, and what of LiteLLM's CPU time a request may take.
+RATE_GOALS = {"route and settle": 0.25, "all stages": 0.15}
+ROUTE_CPU_GOAL, ALL_CPU_GOAL = 1 / 50, 1 / 20
 
 
 def stages_rate(bootstrap: str, prefix: str, name: str, values: Sequence[bytes]) -> dict[str, Any]:
@@ -93,7 +97,17 @@ def measure(requests: int, rounds: int) -> Report:
     report.add("stock Faust, one hop", stock, "requests/s", reference=bare, reference_is=BARE)
     for name in PROCESSES:
         per_s = round(median(lambda one, name=name: one[name]["per_s"]))
-        report.add(f"full path, {name}", per_s, "requests/s", reference=bare, reference_is=BARE)
+        times, goal = round(per_s / bare, 3), RATE_GOALS[name]
+        report.add(
+            f"full path, {name}",
+            per_s,
+            "requests/s",
+            reference=bare,
+            reference_is=BARE,
+            goal=f">= {goal:g} of it",
+            met=times >= goal,
+        )
+        report.fields.setdefault("full_path_to_aiokafka", {})[name.replace(" ", "_")] = times
         report.add(f"full path, {name}", per_s, "requests/s", reference=stock, reference_is=STOCK)
     bare_us, stock_us = (round(median(lambda one, name=name: one[name]["cpu_us"]), 1) for name in ("bare", "stock"))
     report.add("CPU, stock Faust", stock_us, "us a request", reference=bare_us, reference_is=BARE)
@@ -101,6 +115,21 @@ def measure(requests: int, rounds: int) -> Report:
         for process in processes:
             spent_us = round(median(lambda one, where=(name, process): one[where[0]]["cpu_us"][where[1]]), 1)
             report.add(f"CPU, {name}: {process}", spent_us, "us a request", reference=bare_us, reference_is=BARE)
+    route_us = round(median(lambda one: one["all stages"]["cpu_us"]["route"]), 1)
+    all_us = round(median(lambda one: sum(one["all stages"]["cpu_us"].values())), 1)
+    report.fields["cpu_us_per_request"] = {"route": route_us, "all_stages": all_us}
+    if (theirs_us := litellm_router.cpu_us()) is not None:
+        report.fields["litellm_router_cpu_us_per_request"] = theirs_us
+        for name, spent_us, goal in (("route", route_us, ROUTE_CPU_GOAL), ("all stages", all_us, ALL_CPU_GOAL)):
+            report.add(
+                f"CPU, {name}",
+                spent_us,
+                "us a request",
+                reference=theirs_us,
+                reference_is=LITELLM,
+                goal=f"<= 1/{1 / goal:g} of it",
+                met=spent_us <= goal * theirs_us,
+            )
     return report
 
 

@@ -4,19 +4,20 @@
 
 ``pointsman up`` as it comes, two simulated models behind HTTP that answer after 50 ms exactly. Added latency: the moment
 when a ``read_committed`` consumer has the result, minus the moment before the request was produced, minus those 50 ms. ``--warm`` seconds at the
-same rate come before. Reference, on the same broker and provider before it: a bare aiokafka loop that makes the same HTTP call for each request
+same rate come before. Then the same at half the maximum, which a burst of ``BURST`` requests tells. Reference, on the same broker and provider before it: a bare aiokafka loop that makes the same HTTP call for each request
 and sends the answer on, at least once (``references.py caller``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file
 
 from benchmarks import references
 from benchmarks.processes import cpu_of, everyone
-from benchmarks.reader import Read, Reader
+from benchmarks.reader import Reader
 from benchmarks.report import Report, finish, options
 from benchmarks.stub import TENANTS, request
 from benchmarks.system import CONFIG, System
@@ -43,6 +44,11 @@ BEHAVIOUR = f"[models.default]\nlatency_ms = {PROVIDER_MS}\nlatency_sigma = 0\n"
 #: Not counted: connections are opened, and a fresh broker compiles itself.
 WARM_S = 20.0
 PATIENCE_S = 60.0
+#: Handed over at once: how soon their results come is the most that this machine carries.
+BURST = 4000
+#: Percent -> ms, at 100/s and at half the maximum.
+GOALS_MS = {50: 16.0, 99: 60.0}
+HALF_GOALS_MS = {50: 150.0, 99: 400.0}
 SOURCE, RESULTS = "latency.in", "latency.out"
 CAVEATS = [
     "load generator, reader, simulated provider, broker and all processes share this machine's cores",
@@ -74,20 +80,34 @@ async def send(bootstrap: str, topic: str, values: Sequence[bytes], load: Load) 
     return made_ms
 
 
-def added_ms(made_ms: Sequence[float], reads: Sequence[Read], skip: int) -> np.ndarray:
-    """Added latency of each request after the first ``skip``."""
-    came_ms = {orjson.loads(read.record.value)["custom_id"]: read.readable_at_ms for read in reads}
-    return np.array([came_ms[f"r-{n}"] - made - PROVIDER_MS for n, made in enumerate(made_ms) if n >= skip])
+def through(bootstrap: str, source: str, results: str, load: Load, first: int = 0) -> np.ndarray:
+    """Send at a rate, wait for all results; the added latencies but for the warm-up's, ms.
+
+    ``first``: number of the first request; those below it have been sent before, and their results lie in the topic.
+    """
+    numbers = range(first, first + int(load.rate * (load.warm_s + load.seconds)))
+    made_ms, came_ms = exchange(bootstrap, source, results, numbers, load)
+    skip = int(load.rate * load.warm_s)
+    return np.array([came_ms[n] - made - PROVIDER_MS for n, made in zip(numbers, made_ms, strict=True)][skip:])
 
 
-def through(bootstrap: str, source: str, results: str, load: Load) -> np.ndarray:
-    """Send at a rate, wait for all results; the added latencies."""
-    values = [request(number) for number in range(int(load.rate * (load.warm_s + load.seconds)))]
+def most_per_s(bootstrap: str, source: str, results: str, first: int, load: Load) -> float:
+    """Results a second of a burst, from the first that comes to the last."""
+    numbers = range(first, first + BURST)
+    _, came_ms = exchange(bootstrap, source, results, numbers, replace(load, rate=math.inf))
+    came = sorted(came_ms[number] for number in numbers)
+    return (BURST - 1) / (came[-1] - came[0]) * 1000
+
+
+def exchange(
+    bootstrap: str, source: str, results: str, numbers: range, load: Load
+) -> tuple[list[float], dict[int, float]]:
+    """Send requests, wait for the results of all up to the last: when each was made, and number -> when its result came, ms."""
     with Reader(bootstrap, [results]) as reader:
-        made_ms = asyncio.run(send(bootstrap, source, values, load))
-        if not reader.wait(len(values), PATIENCE_S):
-            raise RuntimeError(f"{len(reader.reads)} of {len(values)} results came within {PATIENCE_S:.0f} s")
-        return added_ms(made_ms, reader.reads, int(load.rate * load.warm_s))
+        made_ms = asyncio.run(send(bootstrap, source, [request(number) for number in numbers], load))
+        if not reader.wait(numbers.stop, PATIENCE_S):
+            raise RuntimeError(f"{len(reader.reads)} of {numbers.stop} results came within {PATIENCE_S:.0f} s")
+        return made_ms, {_number(read.record.value): read.readable_at_ms for read in reader.reads}
 
 
 def reference(system: System, load: Load) -> np.ndarray:
@@ -110,25 +130,47 @@ def reference(system: System, load: Load) -> np.ndarray:
 def measure(load: Load) -> Report:
     report = Report("latency", caveats=CAVEATS)
     with System(f"{CONFIG}[kafka]\npartitions = {load.partitions}\n", BEHAVIOUR) as system:
+        where = system.bootstrap, system.topic("requests"), system.topic("results")
         bare = reference(system, load)
         before, began_s = cpu_of(everyone(system)), time.monotonic()
-        ours = through(system.bootstrap, system.topic("requests"), system.topic("results"), load)
+        ours = through(*where, load)
         after, took_s = cpu_of(everyone(system)), time.monotonic() - began_s
         hops = hops_ms(system)
-    for percent in (50, 99):
-        value, base = (round(float(np.percentile(one, percent)), 1) for one in (ours, bare))
-        name = f"added latency at {load.rate:g}/s, p{percent}"
-        report.add(name, value, "ms", reference=base, reference_is="bare loop that calls the provider")
+        sent = int(load.rate * (load.warm_s + load.seconds))
+        most = most_per_s(*where, sent, load)
+        half = replace(load, rate=round(most / 2))
+        at_half = through(*where, half, sent + BURST)
+    for percent, goal_ms in GOALS_MS.items():
+        value, base = _percentile(ours, percent), _percentile(bare, percent)
+        report.add(
+            f"added latency at {load.rate:g}/s, p{percent}",
+            value,
+            "ms",
+            reference=base,
+            reference_is="bare loop that calls the provider",
+            goal=f"<= {goal_ms:g} ms",
+            met=value <= goal_ms,
+        )
+    report.add(f"the most: results of {BURST:,} requests handed over at once", round(most), "results/s")
+    for percent, goal_ms in HALF_GOALS_MS.items():
+        value = _percentile(at_half, percent)
+        name = f"added latency at half of that, {half.rate:g}/s, p{percent}"
+        report.add(name, value, "ms", goal=f"<= {goal_ms:g} ms", met=value <= goal_ms)
     for name in before:
         report.add(
             f"CPU at {load.rate:g}/s: {name}", round((after[name] - before[name]) / took_s * 100, 1), "% of a core"
         )
+    report.fields = {
+        "added_latency_ms": {f"p{percent}": _percentile(ours, percent) for percent in GOALS_MS}
+        | {"half_maximum": {f"p{percent}": _percentile(at_half, percent) for percent in HALF_GOALS_MS}}
+    }
     report.details = {
         "load": asdict(load),
         "added_ms": shape(ours),
         "reference_ms": shape(bare),
+        "at_half_ms": shape(at_half),
+        "hops_ms": {name: shape(values) for name, values in hops.items()},
     }
-    report.details |= {"hops_ms": {name: shape(values) for name, values in hops.items()}}
     return report
 
 
@@ -147,13 +189,22 @@ def hops_ms(system: System) -> dict[str, np.ndarray]:
     return found
 
 
+def _number(value: bytes) -> int:
+    """Of a request or a result."""
+    return int(orjson.loads(value)["custom_id"].removeprefix("r-"))
+
+
 def _id_of(value: bytes) -> str:
-    custom_id = orjson.loads(value)["custom_id"]
-    return request_id(f"t{int(custom_id.removeprefix('r-')) % TENANTS}", custom_id)
+    number = _number(value)
+    return request_id(f"t{number % TENANTS}", f"r-{number}")
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    return round(float(np.percentile(values, percent)), 1)
 
 
 def shape(values: np.ndarray) -> dict[str, Any]:
-    found = {f"p{percent:g}": round(float(np.percentile(values, percent)), 1) for percent in (5, 50, 90, 99, 99.9)}
+    found = {f"p{percent:g}": _percentile(values, percent) for percent in (5, 50, 90, 99, 99.9)}
     return {"requests": len(values), **found, "max": round(float(values.max()), 1)}
 
 

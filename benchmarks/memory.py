@@ -97,6 +97,8 @@ def measure(counts: Sequence[int]) -> Report:
         for count, reading in zip((0, *counts), short if title else day, strict=True):
             report.add(f"{title}{name} after {count:,} requests", reading[name], "MiB")
     add_growth(report, day, counts)
+    grown_mib = day[-1]["settle"] - day[-2]["settle"]
+    report.fields = {"settled_ids_mib_per_million": round(grown_mib / (counts[-1] - counts[-2]) * 1e6, 1)}
     add_flat(report, short)
     report.details = {"requests": list(counts), "in_flight": IN_FLIGHT}
     return report

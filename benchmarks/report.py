@@ -3,7 +3,9 @@
 A script ends with ``finish(report, as_json)``: one JSON document, or a table. ``document(report)`` is that document:
 
     {"benchmark", "at", "machine": {...}, "caveats": [...], "figures": [{"name", "value", "unit", "reference",
-     "reference_is", "ratio", "goal", "met"}], "details": {...}}
+     "reference_is", "ratio", "goal", "met"}], "fields": {...}, "details": {...}}
+
+``fields`` are for programs: their names stay, and ``run.py --json`` puts those of all benchmarks on top.
 """
 
 from __future__ import annotations
@@ -55,11 +57,12 @@ class Figure:
 
 @dataclass(slots=True)
 class Report:
-    """The figures of one benchmark. ``details``: what explains them, any JSON."""
+    """The figures of one benchmark. ``fields``: name -> number, or name -> {case: number}; ``details``: any JSON."""
 
     benchmark: str
     figures: list[Figure] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     load_before: tuple[float, float, float] = field(default_factory=load_before)
 
@@ -93,6 +96,7 @@ def document(report: Report) -> dict[str, Any]:
         "machine": machine() | {"load_before": [round(one, 1) for one in report.load_before]},
         "caveats": caveats,
         "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in report.figures],
+        "fields": report.fields,
         "details": report.details,
     }
 

@@ -2,6 +2,18 @@
 
 Each is a script beside this one that prints one JSON document (``report.py``) with ``--json``. ``--keep`` writes the documents to ``results/`` and what they say into
 ``README.md``. Exit code 1 when one fails, 2 for an unknown name.
+
+``--json`` prints one document: ``{FIELD: value, ..., "benchmarks": {NAME: document}}``, where the fields are those of the benchmarks that ran:
+
+| field | from |
+|---|---|
+| ``transport_to_aiokafka``, ``transport_to_ceiling``, ``transport_to_stock_faust`` | ``transport.py``: a stage with a table, times the rate of each |
+| ``full_path_to_aiokafka``, ``cpu_us_per_request``, ``litellm_router_cpu_us_per_request`` (when LiteLLM is installed) | ``full_path.py`` |
+| ``added_latency_ms`` | ``latency.py``, at 100/s and at half the maximum |
+| ``batch_lines_per_s`` | ``batch.py`` |
+| ``recovery_s_per_million_keys`` | ``recovery.py`` |
+| ``rss_mib`` | ``up.py``, by process, idle |
+| ``settled_ids_mib_per_million`` | ``memory.py`` |
 """
 
 from __future__ import annotations
@@ -11,6 +23,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +37,7 @@ RESULTS, README = FOLDER / "results", FOLDER / "README.md"
 #: What follows this line in the README is written by ``--keep``.
 MARK = "<!-- written by `python benchmarks/run.py --keep` -->"
 #: In this order, the quick ones first.
-NAMES = ("tokens", "worker", "transport", "latency", "up", "full_path", "memory")
+NAMES = ("tokens", "worker", "transport", "recovery", "latency", "up", "full_path", "batch", "memory")
 
 Json = dict[str, Any]
 
@@ -48,6 +61,11 @@ def run(name: str, load: float) -> Json:
     return found
 
 
+def whole(found: Mapping[str, Json]) -> Json:
+    """One document of several: their fields, and the documents themselves."""
+    return {field: value for one in found.values() for field, value in one["fields"].items()} | {"benchmarks": found}
+
+
 def keep(name: str, found: Json) -> None:
     """Write a document, and the end of the README from all documents that there are."""
     RESULTS.mkdir(exist_ok=True)
@@ -63,7 +81,7 @@ def keep(name: str, found: Json) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {' '.join(NAMES)}; all without any")
-    parser.add_argument("--json", action="store_true", help="print one JSON document: name -> document")
+    parser.add_argument("--json", action="store_true", help="print one JSON document: fields, and name -> document")
     parser.add_argument("--keep", action="store_true", help="write each document to results/NAME.json")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in NAMES]
@@ -85,7 +103,7 @@ def main() -> int:
         if not options.json:
             print(f"\n{name}\n{text(found[name])}\n", flush=True)
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(whole(found), indent=2))
     return int(failed)
 
 

@@ -88,7 +88,7 @@ class StubWorkers:
 
     def __init__(self, bootstrap: str, names: Names, models: Iterable[str]) -> None:
         self._bootstrap, self._outcomes = bootstrap, names.of("outcomes")
-        self._topics = [names.work(model) for model in models]
+        self._topics = [names.work(model, lane) for model in models for lane in ("interactive", "batch")]
         self._end, self._started = threading.Event(), threading.Event()
         self._failed: list[BaseException] = []
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -92,6 +92,7 @@ def measure(seconds: float) -> Report:
     report.add("memory, all but the broker", round(sum(v for n, v in memory.items() if n != BROKER)), "MiB")
     for name, value in memory.items():
         report.add(f"memory: {name}", value, "MiB")
+    report.fields = {"rss_mib": memory}
     report.details = {"seconds": seconds}
     return report
 

@@ -19,7 +19,12 @@ FAULTS = "faults"
 
 @click.command
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document: name -> figures, machine, caveats.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON document: fields for programs, and name -> figures, machine, caveats.",
+)
 @click.option("--keep", is_flag=True, help="Write each document to benchmarks/results/ too.")
 @click.option("--seeds", type=click.IntRange(min=1), help="faults: runs of each.")
 @click.option("--resume", is_flag=True, help="faults: only what has not passed yet.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import faults, transport
+from benchmarks import run as runner
 from benchmarks.report import Figure, Report, document, text
 from benchmarks.system import wait_for
 from router.cli import bench, run
@@ -94,6 +95,11 @@ def test_a_figure_tells_its_ratio_to_the_reference_and_whether_the_goal_is_met()
     assert json.loads(json.dumps(found)) == found
 
 
+def test_fields_of_all_benchmarks_lie_on_top_of_one_document():
+    found = {name: document(Report(name, fields={f"{name}_per_s": 1.0})) for name in ("batch", "route")}
+    assert runner.whole(found) == {"batch_per_s": 1.0, "route_per_s": 1.0, "benchmarks": found}
+
+
 def test_a_figure_without_a_reference_or_a_value_has_no_ratio():
     assert Figure(name="rate", value=None, unit="s", reference=1.0).ratio is None
     assert Figure(name="rate", value=1.0, unit="s", reference=0.0).ratio is None
@@ -113,7 +119,9 @@ def test_the_transport_compares_rounds_with_themselves_and_says_what_is_missed()
         "aiokafka_batches": [(300.0, 20.0), (150.0, 40.0), (30.0, 200.0)],
         "stage_table": [(160.0, 30.0), (80.0, 60.0), (20.0, 300.0)],
     }
-    figures = {figure.name: figure for figure in transport.report_of(found, idle=0.01).figures}
+    report = transport.report_of(found, idle=0.01)
+    figures = {figure.name: figure for figure in report.figures}
+    assert report.fields == {"transport_to_aiokafka": 1.6, "transport_to_ceiling": 0.53}
     to_loop = figures["exactly-once stage with a table / bare aiokafka loop"]
     assert (to_loop.value, to_loop.met) == (1.6, True)
     to_batches = figures["exactly-once stage with a table / hand-made batches"]
