@@ -171,6 +171,7 @@ class Job:
     async def _collect(self, consumer: AIOKafkaConsumer, sending: asyncio.Task[None]) -> None:
         """Until every line has its result."""
         news_s = time.monotonic()
+        self._show(self.progress)
         while self._done.count < self.progress.total:
             if sending.done() and sending.exception() is not None:
                 sending.result()

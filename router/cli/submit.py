@@ -129,35 +129,45 @@ def display(total: int) -> Iterator[Callable[[Progress], None]]:
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("results", total=total, rate=0.0, note="")
-        began = [time.monotonic()]
+        rate = Rate()
 
         def show(progress: Progress) -> None:
             failed = sum(progress.failed.values())
             note = progress.note or (f"{failed} failed" if failed else "")
-            if progress.done == 0:
-                began[0] = time.monotonic()
-            rate = progress.done / max(0.001, time.monotonic() - began[0])
-            bar.update(task, completed=progress.done, rate=rate, note=note)
+            bar.update(task, completed=progress.done, rate=rate.of(progress), note=note)
 
         yield show
+
+
+class Rate:
+    """Results a second of a job, from its first on; what an earlier run of it had already does not count."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._job: Progress | None = None
+        self._began_s, self._done = 0.0, 0
+
+    def of(self, progress: Progress) -> float:
+        """Of the job as it stands; a job is known by its ``Progress``, so that one display serves several."""
+        if progress is not self._job or progress.done == self._done:
+            self._job, self._began_s, self._done = progress, self._clock_s(), progress.done
+        return (progress.done - self._done) / max(0.001, self._clock_s() - self._began_s)
 
 
 class _Lines:
     """Progress for a log: one line every ``LINE_S`` seconds, and one when all is done."""
 
     def __init__(self) -> None:
-        self._began = self._last = time.monotonic()
+        self._last = time.monotonic()
         self._told = -1
+        self._rate = Rate()
 
     def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.done == 0:
-            self._began = now  # the rate counts from the first result
+        now, rate = time.monotonic(), self._rate.of(progress)
         ended = progress.done == progress.total
         if progress.done == self._told or (now - self._last < LINE_S and not ended):
             return
         self._last, self._told = now, progress.done
-        rate = progress.done / max(0.001, now - self._began)
         left = f", {(progress.total - progress.done) / rate:.0f} s left" if rate and not ended else ""
         note = f"; {progress.note}" if progress.note else ""
         failed = sum(progress.failed.values())
