@@ -2,7 +2,7 @@
 
     python benchmarks/recovery.py [--rows 1000000] [--json]
 
-A stage writes rows (key 36 bytes, value 100) through its own transactions; then another process of it begins, and the
+A stage writes rows (key 22 bytes, value 10) through its own transactions; then another process of it begins, and the
 time until all its lanes are open counts, less that of the same stage with an empty table. References of the same run: a
 bare aiokafka consumer that reads the same changelog to its end; memory beside the bytes of the rows themselves.
 """
@@ -34,7 +34,7 @@ from router.kafka.stage import Batch, Stage
 from router.kafka.stage_app import new_stage_app
 from router.kafka.table import DictRows
 
-KEY_BYTES, VALUE = 36, b"v" * 100
+KEY_BYTES, VALUE = 22, b"v" * 10
 GOAL_S, GOAL_BYTES = 2.5, 250
 MILLION = 1_000_000
 PATIENCE_S = 300.0

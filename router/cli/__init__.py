@@ -34,6 +34,7 @@ COMMANDS = {
     "audit": "audit",
     "topics": "topics",
     "config": "config",
+    "plan": "plan",
     "bench": "bench",
     "demo": "demo",
 }
