@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,22 @@ def serve(bootstrap: str, name: str, records: int) -> None:
     stage = Stage(name=name, sources=(f"{name}.in",), handle=handle, tick=tick, rows=DictRows)
     app = new_stage_app(stage, Client(bootstrap), partitions=PARTITIONS, data_dir=tempfile.mkdtemp())
 
-    async def run() -> None:
-        running = asyncio.create_task(run_apps([app], asyncio.Event()))
+    async def run() -> int:
+        until = asyncio.Event()
+        running = asyncio.create_task(run_apps([app], until))
         while len(opened) < PARTITIONS or seen < records or app.consumer.unacked:
             await asyncio.sleep(0.05)
             if running.done():
-                await running
-        os._exit(0)
+                traceback.print_exception(running.exception())
+                return 1
+        until.set()  # leaves the group: the next process would wait for a dead member's session to end
+        await running
+        return 0
 
-    asyncio.run(run())
+    async def to_the_end() -> None:
+        os._exit(await run())  # threads of an app that failed may outlive it
+
+    asyncio.run(to_the_end())
 
 
 def started(bootstrap: str, name: str, records: int = 0) -> tuple[float, float]:
