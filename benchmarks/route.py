@@ -1,37 +1,51 @@
-"""What deciding costs: CPU microseconds a request in route, part by part.
+"""What deciding costs: CPU microseconds a request in route, part by part, and the rate of its process on Kafka.
 
-    python benchmarks/route.py
+    python benchmarks/route.py [--requests 40000] [--json]
 
-The handlers run as in a turn, on a batch of 1,000 requests of 465 bytes, without Kafka; what Kafka adds is in
-``benchmarks/system.py``. Reference in the same run: the tokeniser alone on the same texts. Best of five, CPU time of this
-process: another process on the same core still slows it, by its use of the caches.
+Prompts have 100 tokens. The parts run as in a turn, on a batch of 1,000 requests, without Kafka: best of five, CPU time of
+this process. Then ``route`` alone as a process on a broker: requests lie ready, decisions are counted by a ``read_committed``
+consumer from its first batch of them to the last; a request leaves a decision and a work record in one transaction.
+Reference of both: tiktoken alone on the same texts, in this process, one thread.
 """
 
 from __future__ import annotations
 
-import platform
+import asyncio
+import logging
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 from aiokafka import ConsumerRecord
 from faust.types import TP
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
+
+from benchmarks.report import Report, finish, options
+from benchmarks.stages import Stages
+from benchmarks.stub import count, lay_out
 from router.config import loads
 from router.contract.requests import decode_request
 from router.core.prompt import read_body
 from router.core.slip import Keyring
 from router.core.tokens import o200k_base
 from router.kafka.client import Client
+from router.kafka.embedded import EmbeddedKafka
 from router.kafka.transport import Batch
 from router.kafka.unit import Unit
 from router.stages.context import Context
-from router.stages.route import Route
+from router.stages.route import build
 
 REQUESTS = 1000
-TEXT = "Please tell me about the integral of x squared. " * 6
+TOKENS = 100
+TEXT = ("Please tell me about the integral of x squared. " * 10).strip()
+GOAL = 0.6
+TIKTOKEN = "tiktoken alone"
+CAVEATS = ["route, broker, and counting consumer share this machine's cores; tiktoken has one to itself"]
 CONFIG = """
 [models.small]
 input_usd_per_mtok = 0.1
@@ -72,9 +86,10 @@ def cpu_us(work: Callable[[], Any]) -> float:
     return best / REQUESTS * 1e6
 
 
-def main() -> None:
+def parts() -> dict[str, float]:
+    """CPU microseconds a request of each part; that of the reference first."""
     context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=Keyring((b"k" * 32,)), partitions=4)
-    stage = Route(context, "interactive").stage()
+    stage = build(context)[0]
     values = [value(number) for number in range(REQUESTS)]
     tp = TP("llm.requests", 0)
     records = [
@@ -95,17 +110,54 @@ def main() -> None:
     bodies = [decode_request(one).request.body for one in values]
     prompts = [read_body(body) for body in bodies]
     encode = o200k_base().encode_ordinary
-    parts = {
-        "tokeniser alone (reference)": lambda: [encode(TEXT) for _ in values],
+    assert len(encode(TEXT)) == TOKENS
+    work = {
+        TIKTOKEN: lambda: [encode(TEXT) for _ in values],
         "count tokens": lambda: [prompt.tokens() for prompt in prompts],
         "decode and validate": lambda: [decode_request(one) for one in values],
         "read the body": lambda: [read_body(body) for body in bodies],
-        "prepare (all of the above, and classify)": lambda: stage.prepare(batch) if stage.prepare else None,
-        "handle (decide, sign, encode, emit)": handle,
+        "prepare: all of these, and classify": lambda: stage.prepare(batch) if stage.prepare else None,
+        "handle: decide, sign, encode, emit": handle,
     }
-    print(f"{platform.machine()}, Python {platform.python_version()}; CPU us a request of {len(values[0])} bytes")
-    for name, work in parts.items():
-        print(f"  {name:<42} {cpu_us(work):>6.1f}")
+    return {name: cpu_us(one) for name, one in work.items()}
+
+
+def rate(requests: int) -> float:
+    """Decisions a second of the process."""
+    with EmbeddedKafka() as kafka, Stages(kafka.bootstrap, "route", {"route": ("route",)}) as stages:
+        stages.create_topics()
+        asyncio.run(lay_out(kafka.bootstrap, stages.names.of("requests"), [value(n) for n in range(requests)]))
+        stages.start()
+        return asyncio.run(count(kafka.bootstrap, stages.names.of("decisions"), requests, check=stages.check)).per_s
+
+
+def measure(requests: int) -> Report:
+    report = Report("route", caveats=CAVEATS)
+    found = parts()
+    alone_us = found.pop(TIKTOKEN)
+    for name, spent_us in found.items():
+        report.add(name, round(spent_us, 1), "us a request", reference=round(alone_us, 1), reference_is=TIKTOKEN)
+    per_s, alone_per_s = rate(requests), 1e6 / alone_us
+    times = round(per_s / alone_per_s, 3)
+    report.add(
+        "route on Kafka, prompts of 100 tokens",
+        round(per_s),
+        "requests/s",
+        reference=round(alone_per_s),
+        reference_is=TIKTOKEN,
+        goal=f">= {GOAL:g} of it",
+        met=times >= GOAL,
+    )
+    report.fields = {"route_to_tiktoken": times}
+    return report
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--requests", type=int, default=40_000)
+    asked = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader for a moment
+    finish(measure(asked.requests), asked.json)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Each is a script beside this one that prints one JSON document (``report.py``) w
 | field | from |
 |---|---|
 | ``transport_to_aiokafka``, ``transport_to_ceiling``, ``transport_to_stock_faust`` | ``transport.py``: a stage with a table, times the rate of each |
+| ``route_to_tiktoken`` | ``route.py`` |
 | ``full_path_to_aiokafka``, ``cpu_us_per_request``, ``litellm_router_cpu_us_per_request`` (when LiteLLM is installed) | ``full_path.py`` |
 | ``added_latency_ms`` | ``latency.py``, at 100/s and at half the maximum |
 | ``batch_lines_per_s`` | ``batch.py`` |
@@ -37,7 +38,7 @@ RESULTS, README = FOLDER / "results", FOLDER / "README.md"
 #: What follows this line in the README is written by ``--keep``.
 MARK = "<!-- written by `python benchmarks/run.py --keep` -->"
 #: In this order, the quick ones first.
-NAMES = ("tokens", "worker", "transport", "recovery", "latency", "up", "full_path", "batch", "memory")
+NAMES = ("tokens", "route", "worker", "transport", "recovery", "latency", "up", "full_path", "batch", "memory")
 
 Json = dict[str, Any]
 

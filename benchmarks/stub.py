@@ -146,6 +146,41 @@ class Counted:
         return self.after_first / self.seconds if self.seconds else 0.0
 
 
+class _Tally:
+    """Counts what is read, and when the first and the last of it came. ``RuntimeError`` when nothing comes any more."""
+
+    def __init__(self, wanted: int) -> None:
+        self.came = self._first = 0
+        self._wanted = wanted
+        self._began_s = self._last_s = time.perf_counter()
+
+    def add(self, new: int) -> None:
+        now_s = time.perf_counter()
+        if new:
+            self.came, self._last_s = self.came + new, now_s
+            if not self._first:
+                self._first, self._began_s = self.came, now_s
+        elif now_s - self._last_s > STALLED_S:
+            raise RuntimeError(f"{self.came} of {self._wanted} records, then none for {STALLED_S:.0f} s")
+
+    def counted(self) -> Counted:
+        return Counted(self.came, self.came - self._first, self._last_s - self._began_s)
+
+
+async def count(bootstrap: str, topic: str, wanted: int, *, check: Callable[[], Any] = lambda: None) -> Counted:
+    """Read a topic from its beginning until ``wanted`` records are there and committed; ``check`` as in ``drive``."""
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=50,
+        auto_offset_reset="earliest",
+    )  # fmt: skip
+    async with consumer:
+        tally = _Tally(wanted)
+        while tally.came < wanted:
+            tally.add(sum(map(len, (await consumer.getmany(timeout_ms=100)).values())))
+            check()
+    return tally.counted()
+
+
 async def drive(
     bootstrap: str,
     names: Names,
@@ -167,22 +202,14 @@ async def drive(
     async with consumer, AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES) as producer:
         for tp in consumer.assignment():
             await consumer.position(tp)  # now, before the first result can be written
-        sent = came = first = 0
-        began_s = last_s = time.perf_counter()
-        while came < count:
-            room = in_flight - (sent - came)
+        sent, tally = 0, _Tally(count)
+        while tally.came < count:
+            room = in_flight - (sent - tally.came)
             chunk = list(islice(requests, room)) if room >= min(MIN_CHUNK, in_flight) else []
             for partition in range(PARTITIONS if chunk else 0):
                 entries = ((None, one) for one in chunk[partition::PARTITIONS])
                 await send_batches(producer, source, partition, entries)
             sent += len(chunk)
-            new = sum(map(len, (await consumer.getmany(timeout_ms=100)).values()))
-            now_s = time.perf_counter()
-            if new:
-                came, last_s = came + new, now_s
-                if not first:
-                    first, began_s = came, now_s
-            elif now_s - last_s > STALLED_S:
-                raise RuntimeError(f"{came} of {count} results, then none for {STALLED_S:.0f} s")
+            tally.add(sum(map(len, (await consumer.getmany(timeout_ms=100)).values())))
             check()
-    return Counted(came, came - first, last_s - began_s)
+    return tally.counted()
