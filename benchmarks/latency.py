@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file
 
 from benchmarks import references
 from benchmarks.processes import cpu_of, everyone
-from benchmarks.reader import Reader
+from benchmarks.reader import Read, Reader
 from benchmarks.report import Report, finish, options
 from benchmarks.stub import TENANTS, request
 from benchmarks.system import CONFIG, System
@@ -83,7 +83,7 @@ async def send(bootstrap: str, topic: str, values: Sequence[bytes], load: Load) 
 def through(bootstrap: str, source: str, results: str, load: Load, first: int = 0) -> np.ndarray:
     """Send at a rate, wait for all results; the added latencies but for the warm-up's, ms.
 
-    ``first``: number of the first request; those below it have been sent before, and their results lie in the topic.
+    ``first``: number of the first request; no other request has the number of one of these.
     """
     numbers = range(first, first + int(load.rate * (load.warm_s + load.seconds)))
     made_ms, came_ms = exchange(bootstrap, source, results, numbers, load)
@@ -102,12 +102,22 @@ def most_per_s(bootstrap: str, source: str, results: str, first: int, load: Load
 def exchange(
     bootstrap: str, source: str, results: str, numbers: range, load: Load
 ) -> tuple[list[float], dict[int, float]]:
-    """Send requests, wait for the results of all up to the last: when each was made, and number -> when its result came, ms."""
+    """Send requests, wait for the results of all: when each was made, and number -> when its result came, ms."""
+    came_ms: dict[int, float] = {}
+    read = 0
+
+    def whole(reads: Sequence[Read]) -> bool:
+        nonlocal read
+        new, read = reads[read:], len(reads)
+        found = ((_number(one.record.value), one.readable_at_ms) for one in new)
+        came_ms.update((number, at_ms) for number, at_ms in found if number in numbers)
+        return len(came_ms) == len(numbers)
+
     with Reader(bootstrap, [results]) as reader:
         made_ms = asyncio.run(send(bootstrap, source, [request(number) for number in numbers], load))
-        if not reader.wait(numbers.stop, PATIENCE_S):
-            raise RuntimeError(f"{len(reader.reads)} of {numbers.stop} results came within {PATIENCE_S:.0f} s")
-        return made_ms, {_number(read.record.value): read.readable_at_ms for read in reader.reads}
+        if not reader.until(whole, PATIENCE_S):
+            raise RuntimeError(f"{len(came_ms)} of {len(numbers)} results came within {PATIENCE_S:.0f} s")
+    return made_ms, came_ms
 
 
 def reference(system: System, load: Load) -> np.ndarray:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -89,7 +89,12 @@ class Stages:
 
     def start(self) -> Self:
         """Returns when all are ready; raises ``RuntimeError`` with a log when one is not."""
-        for name, stages in self._wanted.items():
+        self.join(self._wanted)
+        return self
+
+    def join(self, processes: Mapping[str, Sequence[str]]) -> None:
+        """Start further ones, as ``start`` does."""
+        for name, stages in processes.items():
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._running[name] = subprocess.Popen(
                     [sys.executable, "-m", "router", "run", *stages, "--name", name],
@@ -100,7 +105,7 @@ class Stages:
                     preexec_fn=dying_with_parent(),  # noqa: PLW1509 - one system call
                 )
         deadline_s = time.monotonic() + READY_S
-        waiting = dict(self._running)
+        waiting = dict(processes)
         while waiting:
             self.check()
             if time.monotonic() > deadline_s:
@@ -109,7 +114,14 @@ class Stages:
                 if process.name in waiting and _answers(f"http://{process.host}:{process.port}/readyz"):
                     del waiting[process.name]
             time.sleep(0.05)
-        return self
+
+    def leave(self, names: Iterable[str], how: signal.Signals) -> None:
+        """Send these a signal; returns when they have ended."""
+        leaving = [self._running.pop(name) for name in names]
+        for process in leaving:
+            process.send_signal(how)
+        for process in leaving:
+            process.wait(STOP_S)
 
     def check(self) -> None:
         """Raises ``RuntimeError`` with its log when a process has ended."""

@@ -75,11 +75,11 @@ async def send_batches(producer: AIOKafkaProducer, topic: str, partition: int, e
         await producer.send_batch(batch, topic, partition=partition)
 
 
-async def lay_out(bootstrap: str, topic: str, values: Sequence[bytes]) -> None:
+async def lay_out(bootstrap: str, topic: str, values: Sequence[bytes], partitions: int = PARTITIONS) -> None:
     """Write values to a topic, spread over its partitions."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES) as producer:
-        for partition in range(PARTITIONS):
-            await send_batches(producer, topic, partition, ((None, one) for one in values[partition::PARTITIONS]))
+        for partition in range(partitions):
+            await send_batches(producer, topic, partition, ((None, one) for one in values[partition::partitions]))
         await producer.flush()
 
 
@@ -167,8 +167,13 @@ class _Tally:
         return Counted(self.came, self.came - self._first, self._last_s - self._began_s)
 
 
-async def count(bootstrap: str, topic: str, wanted: int, *, check: Callable[[], Any] = lambda: None) -> Counted:
-    """Read a topic from its beginning until ``wanted`` records are there and committed; ``check`` as in ``drive``."""
+async def count(
+    bootstrap: str, topic: str, wanted: int, *, check: Callable[[int], Any] = lambda _came: None
+) -> Counted:
+    """Read a topic from its beginning until ``wanted`` records are there and committed.
+
+    ``check`` is called now and then with how many came, to look around or to raise when waiting is in vain.
+    """
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=50,
         auto_offset_reset="earliest",
@@ -177,7 +182,7 @@ async def count(bootstrap: str, topic: str, wanted: int, *, check: Callable[[], 
         tally = _Tally(wanted)
         while tally.came < wanted:
             tally.add(sum(map(len, (await consumer.getmany(timeout_ms=100)).values())))
-            check()
+            check(tally.came)
     return tally.counted()
 
 
