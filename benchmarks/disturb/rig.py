@@ -53,9 +53,9 @@ window_s = 5
 grace_s = 2
 [web]
 port = 0
-[kafka]
-partitions = 4
 """
+#: Lanes that come and go between processes; ``up`` by itself makes one.
+PARTITIONS = 4
 #: A model that joins and leaves while all goes on.
 GUEST = """
 [models.guest]
@@ -95,8 +95,8 @@ class Rig(System):
     """
 
     def __init__(self, brokers: Brokers = "own", *, apart: bool = False) -> None:
-        replicated = "[kafka]\nreplication_factor = 3\n" if brokers == "three" else ""
-        super().__init__(replicated + CONFIG, BEHAVIOUR)
+        copies = 3 if brokers == "three" else 1
+        super().__init__(f"[kafka]\npartitions = {PARTITIONS}\nreplication_factor = {copies}\n{CONFIG}", BEHAVIOUR)
         self.config["models"] |= tomllib.loads(GUEST)["models"]  # for the audit's price list
         self.brokers = brokers
         self.apart = apart

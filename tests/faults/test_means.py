@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.disturb.proxy import Proxy
-from benchmarks.disturb.rig import CLOCK
+from benchmarks.disturb.rig import CLOCK, PARTITIONS, Rig
+from router.config import load
 from router.kafka.admin import TopicSpec, create_topics
 from router.kafka.client import Client
 from router.kafka.embedded import EmbeddedKafka
@@ -126,3 +128,13 @@ async def test_of_three_brokers_any_may_be_lost_and_come_back():
         ) as consumer:
             found = [await consumer.getone() for _ in range(36)]
         assert len({(record.partition, record.value) for record in found}) == 36
+
+
+@pytest.mark.parametrize(("brokers", "copies"), [("own", 1), ("proxied", 1), ("three", 3)])
+def test_an_installation_to_be_disturbed_has_a_configuration_with_any_brokers(brokers, copies):
+    rig = Rig(brokers)
+    try:
+        kafka = load(rig.folder / "pointsman.toml", environ={}).kafka
+    finally:
+        shutil.rmtree(rig.folder)
+    assert (kafka.partitions, kafka.replication_factor) == (PARTITIONS, copies)
