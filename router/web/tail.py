@@ -108,8 +108,8 @@ class Tail:
 
     async def _seek_recent(self, consumer: AIOKafkaConsumer, now_ms: int) -> None:
         tps = self.of(self._recent)
+        ends = await consumer.end_offsets(tps)  # asked first: what comes between the two questions is not passed over
         starts = await consumer.offsets_for_times(dict.fromkeys(tps, now_ms - self._span_ms))
-        ends = await consumer.end_offsets(tps)
         for tp in tps:  # no record is that young: what comes next is the first
             consumer.seek(tp, starts[tp].offset if starts.get(tp) else ends[tp])
 
