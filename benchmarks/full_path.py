@@ -40,8 +40,8 @@ CAVEATS = [
 ]
 OUTPUTS = 3
 BARE, STOCK, LITELLM = "bare loop", "stock Faust", "LiteLLM's Router"
-#: Rates to the bare loop, and what of LiteLLM's CPU time a request may take.
 BROKER = "broker"
+#: Rates to the bare loop, and what of LiteLLM's CPU time a request may take.
 RATE_GOALS = {"route and settle": 0.25, "all stages": 0.15}
 ROUTE_CPU_GOAL, ALL_CPU_GOAL = 1 / 50, 1 / 20
 

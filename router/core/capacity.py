@@ -161,12 +161,11 @@ def _needs(load: Workload, request_bytes: float, kept: float) -> Iterator[Need]:
     by_bytes = BROKER_MIB_S * MIB / (request_bytes * load.replication)
     by_cpu = UTILISATION * BROKER_CORES * 1e6 / (BROKER_US * load.replication)
     by_disk = BROKER_TIB * TIB / kept
-    each = min(by_bytes, by_cpu, by_disk)
-    why, remedy = {
-        by_disk: (f"{BROKER_TIB:g} TiB of disk", "shorter retention of decisions, results and usage; compression"),
-        by_cpu: (f"{BROKER_CORES} cores", "fewer partitions; compression costs the stages, not the broker"),
-        by_bytes: (f"{BROKER_MIB_S:.0f} MiB/s with copies", "compression at the producers; more brokers"),
-    }[each]
+    each, why, remedy = min(
+        (by_bytes, f"{BROKER_MIB_S:.0f} MiB/s with copies", "compression at the producers; more brokers"),
+        (by_cpu, f"{BROKER_CORES} cores", "fewer partitions; compression costs the stages, not the broker"),
+        (by_disk, f"{BROKER_TIB:g} TiB of disk", "shorter retention of decisions, results and usage; compression"),
+    )
     yield Need("brokers", max(load.replication, math.ceil(load.rate / each)), "brokers", each, why, remedy)
 
 

@@ -1,13 +1,18 @@
 """Sizes follow from what one request takes; what it takes is what was measured."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from router.cli import run
+from router.config import loads
+from router.config.load import example
+from router.contract import topics
 from router.core import capacity
 from router.core.capacity import Workload, plan
+from router.kafka import calls
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 SCALE = Path(__file__).parents[2] / "docs" / "scale.md"
@@ -69,6 +74,19 @@ def test_its_figures_are_those_that_were_measured():
     assert pytest.approx(grown, rel=0.2) == capacity.ID_BYTES
 
 
+def test_what_it_says_of_the_product_is_what_the_product_does():
+    registry = {one.name: one for one in topics.TOPICS} | {"work": topics.WORK}
+    kept = {one.name: one.days for one in capacity.TOPICS if one.name in registry}
+    assert len(kept) == len(capacity.TOPICS) - 1
+    assert kept == {name: registry[name].retention_ms / topics.DAY_MS for name in kept}
+    assert capacity.MOST_CONCURRENCY == calls.MOST_CONCURRENCY
+    settle = loads(example()).settle
+    assert (settle.dedupe_window_s, settle.dedupe_max_ids) == (
+        Workload(rate=1).dedupe_s,
+        Workload(rate=1).dedupe_max_ids,
+    )
+
+
 def test_it_foretells_the_rate_that_was_measured_here():
     """All of the full path on two cores: what the sum of CPU times allows, beside what came out."""
     kept = json.loads((RESULTS / "full_path.json").read_text())
@@ -85,6 +103,8 @@ def test_the_page_in_the_documentation_is_what_the_command_prints(rate, capsys):
 
 def test_the_command_prints_json_and_names_a_wrong_option(capsys):
     assert run(["plan", "--rate", "1000", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["partitions"] == plan(Workload(rate=1000)).partitions
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["partitions"] == plan(Workload(rate=1000)).partitions
+    assert json.loads(printed) == json.loads(json.dumps(asdict(plan(Workload(rate=1000)))))  # the same defaults
     assert run(["plan", "--rate", "0"]) == 2
     assert capsys.readouterr().err == "pointsman: --rate: must be above zero, not 0.0\n"
