@@ -6,8 +6,10 @@
   rarely and in bulk. No timer to tune.
 - A stage may let a turn without ``urgent`` output stay open for ``linger_s`` after the last commit: fewer transactions.
   Every turn stays open while Kafka would turn it down (``pace.py``).
-- A turn ends after ``TURN_S`` of handler time. Long batches are cut into pieces of about ``PIECE_S``, and the loop runs
-  between pieces: other partitions and commits get their share.
+- A turn ends after ``TURN_S`` of handler time; where commits take longer than that, after as long as they take (at most
+  ``MAX_TURN_S``, or ``TURN_BYTES`` read). A busy broker thereby gets fewer and larger transactions, which is what relieves it.
+- Long batches are cut into pieces of about ``PIECE_S``, and the loop runs between pieces: other partitions and commits get
+  their share.
 - ``tick`` runs at least every 100 ms, in the open turn or in one of its own; one that changes nothing commits nothing.
   While nothing comes of them, all lanes of the process share the timer of their ticks (``rest.py``).
 - The lane lives from the end of recovery until its partition is revoked; then its open turn ends and no other begins.
@@ -43,8 +45,13 @@ from router.kafka.unit import Committer, Unit, UnitLike
 
 __all__ = ["Lane", "Stage", "Unit", "UnitLike"]
 
-#: Handler time after which a turn commits, and the piece of a batch after which other lanes get the loop.
-TURN_S = 0.020
+#: Handler time after which a turn commits: on a broker that answers at once, and on the slowest.
+TURN_S, MAX_TURN_S = 0.020, 0.200
+
+#: Bytes of values after which it commits, too: what is emitted waits in memory until then.
+TURN_BYTES = 4 * 1024 * 1024
+
+#: The piece of a batch after which other lanes get the loop.
 PIECE_S = 0.005
 
 #: Well under the 100 ms promised: a turn and its commit may come between two ticks.
@@ -102,15 +109,23 @@ class Turn:
     """What one transaction will hold.
 
     ``worth``: whether there is more in it than advances without records. ``handled``: first offset and the one after
-    the last, of each source that has records in it. ``spent_s``: handler time since it holds something.
+    the last, of each source that has records in it. ``spent_s``: handler time since it holds something; it is full after
+    ``turn_s`` of it.
     """
 
     unit: Unit
+    turn_s: float
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     done: list[Delivery] = field(default_factory=list)
     worth: bool = False
     handled: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     spent_s: float = 0.0
+    read_bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it is to take no more."""
+        return self.spent_s >= self.turn_s or self.read_bytes >= TURN_BYTES
 
     @property
     def holds(self) -> bool:
@@ -149,6 +164,7 @@ class Lane:
         self._waiting: deque[Waiting] = deque()
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._closing = False
+        self._turn_s = TURN_S  # how much handler time the next turn may take
         self._record_s = 20e-6  # handler time a record, as seen lately; sizes the pieces
         self._now_ms = 0
         self._worked_s = time.perf_counter()  # when there was something to do last
@@ -239,13 +255,13 @@ class Lane:
         self._room.set()
 
     def _new_turn(self) -> Turn:
-        return Turn(Unit(self._writer, self._rows, self._changelog, self._index))
+        return Turn(Unit(self._writer, self._rows, self._changelog, self._index), self._turn_s)
 
     async def _work(self, turn: Turn) -> None:
-        """Ticks and pieces for about ``TURN_S`` of handler time, or until nothing is left to do."""
+        """Ticks and pieces until the turn is full, or until nothing is left to do."""
         if not turn.holds:
             turn.spent_s = 0.0
-        while turn.spent_s < TURN_S:
+        while not turn.full:
             began_s = time.perf_counter()
             if began_s >= self._next_tick_s:
                 self._tick(turn)
@@ -267,6 +283,7 @@ class Lane:
             self._worked_s = ended_s = time.perf_counter()
             self._record_s = (self._record_s + (ended_s - began_s) / len(piece.records)) / 2
             turn.worth = True
+            turn.read_bytes += _bytes(piece)
             first, after = piece.records[0].offset, piece.records[-1].offset + 1
             turn.handled[piece.tp] = (turn.handled.get(piece.tp, (first, after))[0], after)
         turn.offsets[piece.tp] = self.horizon.positions[piece.tp] = piece.next_offset
@@ -340,7 +357,7 @@ class Lane:
     def _is_due(self, turn: Turn) -> bool:
         """Whether the turn is to be committed now."""
         if turn.holds:
-            return self._closing or turn.spent_s >= TURN_S or self._open_s(turn) <= 0
+            return self._closing or turn.full or self._open_s(turn) <= 0
         return bool(turn.offsets) and time.monotonic() - self.committed_s > ADVANCE_S
 
     def _open_s(self, turn: Turn) -> float:
@@ -353,6 +370,7 @@ class Lane:
     async def _commit(self, turn: Turn) -> None:
         if time.perf_counter() >= self._next_tick_s - TICK_S * 2 / 3:
             self._tick(turn)  # soon due, and none can run while this commits
+        began_s = time.monotonic()
         try:
             offset = await turn.unit.commit(turn.offsets)
         except Exception as error:
@@ -361,6 +379,7 @@ class Lane:
         if self._store is not None:
             self._store.apply(self._writer.partition, turn.unit.changes, offset)
         self.committed_s = time.monotonic()
+        self._turn_s = min(max(TURN_S, (self._turn_s + self.committed_s - began_s) / 2), MAX_TURN_S)
         if self._mark is not None and self._mark.suspicious:
             for (topic, _), reached in turn.offsets.items():
                 self._mark.committed(topic, reached)
@@ -424,4 +443,8 @@ class Lane:
 
 def _is_small(batch: Batch) -> bool:
     """Whether to prepare it here: a thread's turn costs more than a quiet partition's few records."""
-    return not any(batch.fetched) and sum(len(record.value or b"") for record in batch.records) <= SMALL_BYTES
+    return not any(batch.fetched) and _bytes(batch) <= SMALL_BYTES
+
+
+def _bytes(batch: Batch) -> int:
+    return sum(len(record.value or b"") for record in batch.records)

@@ -5,6 +5,7 @@ import itertools
 import threading
 import time
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -12,7 +13,7 @@ from faust.types import TP
 
 from router.kafka import lane as lane_module
 from router.kafka.horizon import Ends
-from router.kafka.lane import LANE_BATCHES, SMALL_BYTES, TURN_S, Lane, Stage
+from router.kafka.lane import LANE_BATCHES, MAX_TURN_S, SMALL_BYTES, TURN_BYTES, TURN_S, Lane, Stage
 from router.kafka.marks import Marks
 from router.kafka.rest import rest_of_loop
 from router.kafka.table import DictRows
@@ -125,6 +126,47 @@ async def test_a_turn_ends_after_its_time_and_leaves_a_whole_offset():
     assert all(sizes)
     # The first pieces are sized by a guess of the pace.
     assert max(sizes[5:-1]) * 0.001 <= TURN_S * 1.5
+
+
+async def test_turns_grow_while_commits_are_slow_and_shrink_again(monkeypatch):
+    now_s, commit_s = [0.0], [0.5]
+
+    class SlowWriter(NotingWriter):
+        async def commit(self, outputs, offsets):
+            now_s[0] += commit_s[0]
+            commit_s[0] = 0.5 if len(self.commits) < 5 else 0.0
+            return await super().commit(outputs, offsets)
+
+    def handle(batch, unit):
+        now_s[0] += 0.001 * len(batch.records)
+
+    clock = SimpleNamespace(perf_counter=lambda: now_s[0], monotonic=lambda: now_s[0])
+    monkeypatch.setattr(lane_module, "time", clock)
+    writer, whole = SlowWriter(commit_s=0), delivery(0, 1500)
+    lane = lane_of(stage(handle), writer)
+    lane._record_s = 0.001
+    await lane.put(whole)
+    await until(lambda: whole.acked)
+    await lane.close()
+    offsets = [0, *(offsets[SOURCE] for _, offsets in writer.commits)]
+    took_s = [(later - sooner) * 0.001 for sooner, later in itertools.pairwise(offsets)]
+    assert took_s[0] == pytest.approx(TURN_S, abs=0.006)
+    assert took_s[4] == pytest.approx(MAX_TURN_S, abs=0.006)
+    assert max(took_s) <= MAX_TURN_S + 0.006
+    assert took_s[-2] == pytest.approx(TURN_S, abs=0.006), "commits that take no time any more"
+
+
+async def test_a_turn_ends_after_its_bytes_so_that_memory_stays_bounded():
+    writer, whole = NotingWriter(), delivery(0, 20)
+    large = bytes(TURN_BYTES // 4 + 1)
+    whole.value = replace(whole.value, records=[replace(one, value=large) for one in whole.value.records])
+    lane = lane_of(stage(lambda batch, unit: burn(0.003)), writer)
+    lane._record_s = 1.0  # pieces of one record
+    await lane.put(whole)
+    await until(lambda: whole.acked)
+    await lane.close()
+    offsets = [0, *(offsets[SOURCE] for _, offsets in writer.commits)]
+    assert max(later - sooner for sooner, later in itertools.pairwise(offsets)) <= 4
 
 
 async def test_preparing_runs_beside_the_commit_and_reaches_the_handler():
