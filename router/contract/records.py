@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from router.contract.values import value
+
 Lane = Literal["interactive", "batch"]
 Cohort = Literal["holdout", "control", "pilot", "pinned", "direct", "shadow"]
 Reason = Literal["routed", "retry", "fallback", "hedge", "escalate", "shadow"]
@@ -123,7 +125,7 @@ class Result:
     router: ResultRouter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where a request's body lies."""
 

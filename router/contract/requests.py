@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import orjson
@@ -22,6 +21,7 @@ from router.contract.faults import kind_of, shown
 from router.contract.ids import DEFAULT_POOL, DEFAULT_TENANT, request_id
 from router.contract.records import Request
 from router.contract.topics import MAX_REQUEST_BYTES
+from router.contract.values import value
 from router.contract.wire import parse, too_deep, validate
 
 MAX_CUSTOM_ID_CHARACTERS = 256
@@ -32,7 +32,7 @@ MAX_ANSWERS = 128
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class ParsedRequest:
     """A valid request. ``model``: the pool or model that its body names, ``auto`` if none."""
 

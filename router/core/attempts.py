@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from router.contract.errors import Code
 from router.contract.records import Outcome, Reason, Status
+from router.contract.values import value
 
 #: Error codes of a model that takes no work at present by order of a person: no failure of the provider.
 WITHDRAWN = frozenset({"banned", "drained"})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Charge:
     """What one outcome costs; ``cost_nano_usd`` is ``None`` where no price is known."""
 
@@ -21,7 +21,7 @@ class Charge:
     price_version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Try:
     """One attempt of the winning origin. ``status`` is ``None`` while it is open; the rest is known only after."""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from router.contract.values import value
 from router.core.prompt import Prompt
 
 GENERAL = "general"
@@ -18,7 +19,7 @@ GENERAL = "general"
 LOOKED_AT_CHARS = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Classification:
     """``p_ok``: model -> calibrated probability that its answer is good enough; empty where nothing was learned."""
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from router.contract.errors import Code
 from router.contract.records import Cohort, Reason
+from router.contract.values import value
 from router.core.records import First
 
 
@@ -26,7 +27,7 @@ class Assignment:
     policy_version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
     """One attempt to be decided.
 
@@ -75,7 +76,7 @@ class Candidate(NamedTuple):
     expected_cost_nano_usd: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Choice:
     """Where the attempt goes. ``propensity`` = ``weights[model]``; ``weights`` are those used and sum to 1.
 

@@ -49,6 +49,7 @@ import xxhash
 
 from router.contract.errors import Code
 from router.contract.records import ErrorInfo, Outcome
+from router.contract.values import value
 from router.core.attempts import Charge, Try, describe, ended, failure_code
 from router.core.backoff import Again, Policy, final_code, next_step
 from router.core.records import First, Order
@@ -71,7 +72,7 @@ class Pending:
     sent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Row:
     """An open request. ``slip`` is the first one read; ``headers`` are passed on to whatever leaves."""
 
@@ -90,7 +91,7 @@ class Row:
         return self.slip.deadline_at_ms
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Verdict:
     """How a request ended: with the answer of an attempt, or with an error."""
 
@@ -99,7 +100,7 @@ class Verdict:
     error: ErrorInfo | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Step:
     """What follows: ``row`` as it is now; with a ``verdict`` it is settled, an ``order`` is to be sent."""
 

@@ -7,7 +7,7 @@ later release still reads slips that are on their way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
@@ -15,6 +15,7 @@ import orjson
 
 from router.contract.errors import PointsmanError, RejectCode
 from router.contract.records import Cohort, Lane, Origin, Reason
+from router.contract.values import value
 from router.core.keyring import Keyring, SealError
 
 __all__ = ["Keyring", "Slip", "SlipError", "sign", "verify"]
@@ -28,7 +29,7 @@ class SlipError(PointsmanError):
     code = RejectCode.WRONG_SLIP
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Slip:
     """One attempt and the request it belongs to.
 

@@ -5,13 +5,14 @@ Sealed with the keys of the slips for a purpose of its own: a slip is never a to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 
 import orjson
 
 from router.contract.errors import PointsmanError, RejectCode
 from router.contract.records import Cohort, Lane
+from router.contract.values import value
 from router.core.keyring import Keyring, SealError
 
 _FORMAT = 1
@@ -23,7 +24,7 @@ class TokenError(PointsmanError):
     code = RejectCode.FORGED_TOKEN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class FeedbackFacts:
     """What feedback must know of the result it speaks of.
 

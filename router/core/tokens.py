@@ -18,11 +18,12 @@ from __future__ import annotations
 import lzma
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import accumulate
 from typing import TYPE_CHECKING
+
+from router.contract.values import value
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -52,7 +53,7 @@ PATTERN = "|".join(  # noqa: FLY002 - one alternative a line
 _SAFE_CUT = re.compile(r"(?<=[^\W_])[ \n.,;:。、，！？]")  # noqa: RUF001 - the separators of Chinese and Japanese
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TokenCount:
     """Tokens of a text; ``estimated`` unless the number is exact."""
 

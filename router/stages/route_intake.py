@@ -21,6 +21,7 @@ from router.config import Config
 from router.contract.codec import decode
 from router.contract.errors import BadRecord, PointsmanError, RejectCode, Unavailable
 from router.contract.requests import BadRequest, ParsedRequest, decode_request
+from router.contract.values import value
 from router.core.classify import Classifier, Rule, RuleClassifier
 from router.core.prompt import read_body
 from router.core.records import Order
@@ -41,7 +42,7 @@ RETRY_S = 0.5
 _NEAR = 0.15
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Asked:
     """``key``: of the request's own record, as ``origin`` in ``order`` has it."""
 
