@@ -8,7 +8,7 @@ Each is a script beside this one that prints one JSON document (``report.py``) w
 | field | from |
 |---|---|
 | ``transport_to_aiokafka``, ``transport_to_ceiling``, ``transport_to_stock_faust`` | ``transport.py``: a stage with a table, times the rate of each |
-| ``route_to_tiktoken`` | ``route.py`` |
+| ``route_to_tiktoken``, ``route_to_tiktoken_on_lengths`` (when ``POINTSMAN_BENCH_LENGTHS`` names a file of lengths) | ``route.py`` |
 | ``full_path_to_aiokafka``, ``cpu_us_per_request``, ``litellm_router_cpu_us_per_request`` (when LiteLLM is installed) | ``full_path.py`` |
 | ``added_latency_ms`` | ``latency.py``, at 100/s and at half the maximum |
 | ``batch_lines_per_s`` | ``batch.py`` |

@@ -6,11 +6,14 @@ A tokeniser is no place to hand a stranger's text to unseen. tiktoken panics on 
 - A text is cut into chunks of 1-2 Ki characters *where the tokeniser itself would cut*, between a letter or digit and one
   of a few separators: the sum over chunks is then the exact count. Where there is no such place the cut is made by force
   and the count is flagged as estimated.
-- A text over ``EXACT_BYTES`` is sampled: chunks spread evenly over it, scaled by bytes. No count exceeds the number of
-  bytes, since each token has at least one.
+- A text over ``EXACT_BYTES`` is sampled: pieces spread evenly over it, scaled by bytes. Of 3-60 KB the median error is
+  2.8 %, p99 13 % and the largest 21 % where unlike prompts were strung together, 2.1, 8 and 12 % in source code (1,300 and
+  450 texts). Whoever needs the exact count, because a limit or a budget depends on it, says ``exact``. No count exceeds
+  the number of bytes, since each token has at least one.
 
-So the time is linear in the length up to ``EXACT_BYTES`` and constant above it (``benchmarks/tokens.py``: worst hostile
-text against ordinary text of equal size). The rank file is read from this package, once, at first use: no network.
+So the time is linear in the length up to ``EXACT_BYTES``, grows with an eighth of it above, and is constant from 128 Ki
+characters on (``benchmarks/tokens.py``: worst hostile text against ordinary text of equal size). The rank file is read from
+this package, once, at first use: no network.
 """
 
 from __future__ import annotations
@@ -29,9 +32,13 @@ if TYPE_CHECKING:
     from tiktoken import Encoding
 
 #: Up to here a text is counted whole; longer ones are sampled.
-EXACT_BYTES = 64 * 1024
+EXACT_BYTES = 3 * 1024
 CHUNK_CHARS = 1024
-SAMPLES = 16
+#: One sample for each of so many characters of the text, within bounds. Each begins and ends where the tokeniser would cut,
+#: if there is such a place near: a word cut in two has a token too many.
+SAMPLE_CHARS, SAMPLE_EVERY_CHARS = 256, 2048
+MIN_SAMPLES, MAX_SAMPLES = 8, 64
+_NEAR_CHARS = 48
 
 RANKS = 199_998
 SPECIAL_TOKENS = {"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018}
@@ -140,14 +147,24 @@ def _chunks(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _sampled(text: str) -> TokenCount:
-    """Tokens a byte in evenly spread chunks of about 1 KiB, times the bytes of the whole."""
+    """Tokens a byte in evenly spread samples, times the bytes of the whole."""
     encode = o200k_base().encode_ordinary
     whole_bytes = _bytes(text)
-    size = max(1, CHUNK_CHARS * len(text) // whole_bytes)
-    step = (len(text) - size) / (SAMPLES - 1)
-    chunks = [text[int(i * step) : int(i * step) + size] for i in range(SAMPLES)]
-    tokens = sum(len(encode(chunk)) for chunk in chunks)
-    return TokenCount(min(round(tokens * whole_bytes / sum(map(_bytes, chunks))), whole_bytes), estimated=True)
+    size = max(1, SAMPLE_CHARS * len(text) // whole_bytes)
+    count = min(max(MIN_SAMPLES, len(text) // SAMPLE_EVERY_CHARS), MAX_SAMPLES)
+    step = (len(text) - size) / (count - 1)
+    starts = [_near_cut(text, int(i * step)) for i in range(count)]
+    samples = [text[start : _near_cut(text, start + size)] for start in starts]
+    tokens = sum(len(encode(sample)) for sample in samples)
+    return TokenCount(min(round(tokens * whole_bytes / sum(map(_bytes, samples))), whole_bytes), estimated=True)
+
+
+def _near_cut(text: str, place: int) -> int:
+    """The next place where a cut changes no count, or ``place`` itself where there is none near."""
+    if place == 0:
+        return 0
+    found = _SAFE_CUT.search(text, place, place + _NEAR_CHARS)
+    return place if found is None else found.start()
 
 
 def _bytes(text: str) -> int:

@@ -38,8 +38,8 @@ MAX_KEY_BYTES = 16 * 1024
 #: Between tries to read bodies while Kafka does not answer.
 RETRY_S = 0.5
 
-#: An estimate this near to a limit (a context window) is counted again, exactly.
-_NEAR = 0.15
+#: An estimate this near to a limit (a context window, the border of a band) is counted again, exactly: estimates err by less.
+_NEAR = 0.25
 
 
 @value(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class Intake:
         self._classifier: Classifier = RuleClassifier([Rule(rule.name, rule.any) for rule in config.classify.rules])
         bands = [(band.name, band.max_tokens) for band in config.classify.bands]
         self._strata = Strata(self._classifier.classes, bands)
-        self._limits = sorted({model.context_window for model in config.models.values()})
+        self._windows = sorted({model.context_window for model in config.models.values()})
+        self._borders = sorted(most for _, most in bands if most is not None)
         o200k_base()  # now rather than in the first turn
 
     async def fetch(self, batch: Batch) -> Sequence[Any]:
@@ -134,7 +135,7 @@ class Intake:
             )
         prompt = read_body(parsed.request.body)
         tokens = prompt.tokens()
-        if tokens.estimated and self._matters(tokens.tokens + (prompt.completion_limit or 0), parsed):
+        if tokens.estimated and self._matters(tokens.tokens, prompt.completion_limit or 0, parsed):
             tokens = prompt.tokens(exact=True)
         kind = self._classifier.classify(prompt, tokens.tokens)
         return Asked(
@@ -149,11 +150,15 @@ class Intake:
             order=order,
         )
 
-    def _matters(self, tokens: int, parsed: ParsedRequest) -> bool:
-        """Whether a limit or a budget hangs on the exact number."""
+    def _matters(self, tokens: int, completion: int, parsed: ParsedRequest) -> bool:
+        """Whether a limit, a budget or the stratum hangs on the exact number."""
         if parsed.request.router.max_cost_nano_usd is not None:
             return True
-        return any((1 - _NEAR) * limit <= tokens <= (1 + _NEAR) * limit for limit in self._limits)
+        return _is_near(tokens + completion, self._windows) or _is_near(tokens, self._borders)
+
+
+def _is_near(tokens: int, limits: Sequence[int]) -> bool:
+    return any((1 - _NEAR) * limit <= tokens <= (1 + _NEAR) * limit for limit in limits)
 
 
 def key_that_fits(key: bytes | None) -> bytes | None:

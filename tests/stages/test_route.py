@@ -296,6 +296,30 @@ def test_the_size_limit_is_exact(world, over, code):
     assert decision.error.code == (code or "context_length_exceeded")
 
 
+@pytest.mark.parametrize(
+    ("words", "limited", "estimated"),
+    [
+        (4000, False, True),
+        (1300, False, False),  # near the border of a band
+        (1700, False, False),
+        (5400, False, False),  # near a context window, the answer counted in
+        (4000, True, False),  # a budget
+    ],
+)
+def test_a_count_that_something_depends_on_is_exact(words, limited, estimated):
+    bands = 'bands = [{ name = "easy", max_tokens = 1500 }, { name = "hard" }]'
+    config = CONFIG.replace("[models.small]", f"{bands}\n[models.small]").replace("= 1000", "= 8000")
+    world = World(config)
+    router = {"max_cost_nano_usd": 10**12} if limited else {}
+    world.ask(text=" word" * words, body={"max_tokens": 1000}, router=router)
+    world.run()
+    (decision,) = world.decisions()
+    assert decision.features["tokens_estimated"] is estimated
+    counted = decision.features["prompt_tokens"]
+    assert counted == pytest.approx(words, rel=0.25) if estimated else counted == words + 7
+    assert decision.stratum == ("general/easy" if words < 1500 else "general/hard")
+
+
 HOSTILE = {
     "a million spaces": lambda: {"messages": [{"role": "user", "content": " " * 900_000}]},
     "a hundred thousand messages": lambda: {"messages": [{"role": "u"}] * 60_000},
