@@ -1,6 +1,6 @@
 """Requests in, results out: what the stages carry when the workers answer at once.
 
-    python benchmarks/full_path.py [--requests 20000] [--rounds 3] [--json]
+    python benchmarks/full_path.py [--requests 50000] [--rounds 3] [--json]
 
 Requests of 500 bytes lie ready in their topic; ``route`` and ``settle`` run as processes, workers are a loop that writes
 an outcome for each work record at once, results are counted by a ``read_committed`` consumer, from the first batch of
@@ -140,7 +140,7 @@ def measure(requests: int, rounds: int) -> Report:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader for a moment

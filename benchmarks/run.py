@@ -38,7 +38,20 @@ RESULTS, README = FOLDER / "results", FOLDER / "README.md"
 #: What follows this line in the README is written by ``--keep``.
 MARK = "<!-- written by `python benchmarks/run.py --keep` -->"
 #: In this order, the quick ones first.
-NAMES = ("tokens", "route", "worker", "transport", "recovery", "latency", "up", "full_path", "batch", "memory", "wide")
+NAMES = (
+    "tokens",
+    "route",
+    "worker",
+    "transport",
+    "recovery",
+    "latency",
+    "up",
+    "full_path",
+    "scaling",
+    "batch",
+    "memory",
+    "wide",
+)
 
 Json = dict[str, Any]
 

@@ -37,7 +37,7 @@ OPENAI_BASE_URL = "https://api.openai.com/v1"
 OPENAI_KEY_ENV = "OPENAI_API_KEY"
 
 #: Strata of a pool are class x band; more would starve each of evidence.
-MAX_STRATA = 64
+MAX_STRATA = 128
 
 
 class Section(BaseModel):

@@ -1,4 +1,4 @@
-"""Slices of traffic in which models behave alike: task class x difficulty band, at most 64 a pool.
+"""Slices of traffic in which models behave alike: task class x difficulty band, at most 128 a pool.
 
 A band is a range of prompt tokens. Evidence is kept per stratum, so there may only be a few: classes beyond the bound share
 the stratum ``other``.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-MAX_STRATA = 64
+MAX_STRATA = 128
 OTHER = "other"
 
 
@@ -33,6 +33,6 @@ class Strata:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them, ``other`` included; at most 64."""
+        """All of them, ``other`` included; at most 128."""
         named = tuple(name for row in self._rows.values() for name in row)
         return named if len(named) == MAX_STRATA else (*named, OTHER)

@@ -91,6 +91,16 @@ class Store(Protocol):
 
 
 @dataclass(slots=True)
+class Tally:
+    """What the lanes of a stage have done since its process began: ``partitions`` written to, ``seconds`` of commits."""
+
+    transactions: int = 0
+    records: int = 0
+    partitions: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class Waiting:
     """A batch or a part of one, what of it is still to be handled, and the task that prepares it.
 
@@ -120,6 +130,7 @@ class Turn:
     worth: bool = False
     handled: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     spent_s: float = 0.0
+    read: int = 0
     read_bytes: int = 0
 
     @property
@@ -148,6 +159,7 @@ class Lane:
         mark: Mark | None = None,
         ends: Callable[[], Ends | None] = lambda: None,
         pause_s: Callable[[], float] = lambda: 0.0,
+        tally: Tally | None = None,
     ) -> None:
         self._stage = stage
         self._writer = writer
@@ -157,6 +169,7 @@ class Lane:
         self._changelog = changelog
         self._mark = mark
         self._pause_s = pause_s
+        self._tally = tally if tally is not None else Tally()
         self._rows: Rows | None = store.partitions[writer.partition] if store is not None else None
         self._index = stage.index(self._rows if self._rows is not None else {}) if stage.index else None
         self.horizon = Horizon([(source, writer.partition) for source in stage.sources], ends)
@@ -283,6 +296,7 @@ class Lane:
             self._worked_s = ended_s = time.perf_counter()
             self._record_s = (self._record_s + (ended_s - began_s) / len(piece.records)) / 2
             turn.worth = True
+            turn.read += len(piece.records)
             turn.read_bytes += _bytes(piece)
             first, after = piece.records[0].offset, piece.records[-1].offset + 1
             turn.handled[piece.tp] = (turn.handled.get(piece.tp, (first, after))[0], after)
@@ -379,12 +393,21 @@ class Lane:
         if self._store is not None:
             self._store.apply(self._writer.partition, turn.unit.changes, offset)
         self.committed_s = time.monotonic()
-        self._turn_s = min(max(TURN_S, (self._turn_s + self.committed_s - began_s) / 2), MAX_TURN_S)
+        self._count(turn, self.committed_s - began_s)
         if self._mark is not None and self._mark.suspicious:
             for (topic, _), reached in turn.offsets.items():
                 self._mark.committed(topic, reached)
         for event in turn.done:
             event.ack()
+
+    def _count(self, turn: Turn, took_s: float) -> None:
+        """A commit has taken ``took_s``: note it, and let the next turn take as long as commits do."""
+        self._turn_s = min(max(TURN_S, (self._turn_s + took_s) / 2), MAX_TURN_S)
+        tally = self._tally
+        tally.transactions += 1
+        tally.records += turn.read
+        tally.partitions += turn.unit.touched
+        tally.seconds += took_s
 
     def _accuse(self, turn: Turn, error: Exception) -> None:
         """A commit that fails for what is in it (no bytes, too large), not for how Kafka stands, fails again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from router.kafka.admin import COMPACTED, MIB, TopicSpec, create_topics, partiti
 from router.kafka.asker import EASY_S, PUNCTUAL_S, Asker, asker_of
 from router.kafka.client import Client, Security
 from router.kafka.horizon import Ends
-from router.kafka.lane import Lane
+from router.kafka.lane import Lane, Tally
 from router.kafka.marks import Marks
 from router.kafka.stage import Stage
 from router.kafka.transport import SETTINGS, Batch, BatchApp, BatchSchema
@@ -50,6 +51,7 @@ class StageApp(BatchApp):
         self.client = client
         self.clock = clock
         self.lanes: dict[int, Lane] = {}
+        self.tally = Tally()
         self.failed = asyncio.Event()
         self.marks: Marks | None = None
         self.table: faust.Table | None = None
@@ -114,6 +116,7 @@ class StageApp(BatchApp):
                     mark=self.marks.of(partition) if self.marks is not None else None,
                     ends=self._newest_ends,
                     pause_s=writer.pause_s,
+                    tally=self.tally,
                 )
 
     def _missing_changelogs(self) -> set[TP]:
@@ -164,6 +167,7 @@ class StageApp(BatchApp):
             "state": self.state,
             "ready": bool(self.lanes) and (self.stage.ready is None or self.stage.ready()),
             "rebalancing": self.rebalancing,
+            "done": asdict(self.tally),
             "partitions": {
                 f"{source}/{number}": _stand(lane, (source, number), ends, now_s)
                 for number, lane in sorted(self.lanes.items())

@@ -118,6 +118,11 @@ class Unit:
             raise ValueError(f"a record of {size} bytes for {topic}; at most {MAX_VALUE_BYTES} can be sent")
         self._outputs[topic, partition].append((key, value, headers))
 
+    @property
+    def touched(self) -> int:
+        """How many partitions it writes to; that of the changelog counts once it is committed."""
+        return len(self._outputs)
+
     def by_key(self, topic: str, key: bytes) -> int:
         """Partition for a key, by xxh3: 0.05 us. Foreign producers use murmur2, which takes 3.5 us in Python."""
         return xxhash.xxh3_64_intdigest(key) % self._writer.partitions[topic]

@@ -49,6 +49,7 @@ class StageProbe:
     def liveness(self) -> dict[str, Any]:
         said = self.app.liveness()
         standing = {"ready": bool(said["ready"]), "rebalancing": bool(said["rebalancing"])}
+        standing |= {f"done_{figure}": value for figure, value in said.get("done", {}).items()}
         partitions: Mapping[str, Mapping[str, Any]] = said["partitions"]
         total = sum(one["lag"] or 0 for one in partitions.values())
         if said["rebalancing"]:

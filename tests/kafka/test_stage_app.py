@@ -227,11 +227,16 @@ async def test_headers_and_large_records_pass(client, prefix, tmp_path):
 async def test_a_record_that_comes_while_all_is_idle_is_delivered(client, prefix, topics, tmp_path):
     a, _, out = topics
     stage = Stage(name=prefix, sources=(a,), outputs=frozenset({out}), handle=copy_to(out), rows=DictRows)
-    async with running(stage, client, tmp_path):
+    async with running(stage, client, tmp_path) as app:
         for round_ in range(1, 4):
             await asyncio.sleep(1.2)
             await fill(client, a, 4)
             await until_committed(client, out, 4 * round_)
+        await until(lambda: app.liveness()["done"]["records"] == 12)
+        done = app.liveness()["done"]
+        assert done["partitions"] == 12, "one record and its partition a transaction"
+        assert done["transactions"] >= 12, "those without records count, too"
+        assert done["seconds"] > 0
 
 
 async def test_liveness_is_json_and_says_what_is_left(client, prefix, topics, tmp_path):
@@ -245,6 +250,7 @@ async def test_liveness_is_json_and_says_what_is_left(client, prefix, topics, tm
         assert not app.liveness()["ready"]
         ready[0] = True
         await until(lambda: app.liveness()["partitions"][part]["lag"] == 0)
+        await until(lambda: app.liveness()["done"]["records"] == 40)
         told = orjson.loads(orjson.dumps(app.liveness()))
         assert told["ready"]
         assert told["partitions"][part]["position"] == 10
