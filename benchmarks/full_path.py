@@ -121,7 +121,7 @@ def measure(requests: int, rounds: int) -> Report:
             report.add(f"CPU, {name}: {process}", spent_us, "us a request", reference=bare_us, reference_is=BARE)
     route_us = round(median(lambda one: one["all stages"]["cpu_us"]["route"]), 1)
     broker_us = round(median(lambda one: one["all stages"]["cpu_us"][BROKER]), 1)
-    all_us = round(median(lambda one: sum(one["all stages"]["cpu_us"].values())) - broker_us, 1)
+    all_us = round(median(lambda one: sum(one["all stages"]["cpu_us"][name] for name in PROCESSES["all stages"])), 1)
     report.fields["cpu_us_per_request"] = {"route": route_us, "all_stages": all_us, "broker": broker_us}
     if (theirs_us := litellm_router.cpu_us()) is not None:
         report.fields["litellm_router_cpu_us_per_request"] = theirs_us

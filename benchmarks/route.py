@@ -20,12 +20,10 @@ import logging
 import os
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import orjson
 from aiokafka import ConsumerRecord
@@ -33,6 +31,7 @@ from faust.types import TP
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
+from benchmarks.parts import NoWriter, cpu_us
 from benchmarks.report import Report, finish, options
 from benchmarks.stages import Stages
 from benchmarks.stub import count, lay_out
@@ -72,29 +71,10 @@ models = ["small", "mid", "large"]
 """
 
 
-class Writer:
-    """What a unit needs to know of topics; nothing is written."""
-
-    partition = 0
-
-    def __init__(self, topics: frozenset[str]) -> None:
-        self.partitions = dict.fromkeys(topics, 4)
-
-
 def value(number: int, text: str = TEXT) -> bytes:
     body = {"model": "auto", "messages": [{"role": "user", "content": text}], "max_tokens": 256}
     router = {"tenant": "acme", "deadline_ms": 60_000}
     return orjson.dumps({"custom_id": f"r-{number}", "body": body, "router": router})
-
-
-def cpu_us(work: Callable[[], Any]) -> float:
-    """Best CPU time a request of ``work``, which handles all of them."""
-    best = float("inf")
-    for _ in range(5):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return best / REQUESTS * 1e6
 
 
 def parts() -> dict[str, float]:
@@ -114,7 +94,7 @@ def parts() -> dict[str, float]:
     index = stage.index
 
     def handle() -> None:
-        unit = Unit(Writer(stage.outputs), None, None, index({}))  # type: ignore[arg-type] # commits nothing
+        unit = Unit(NoWriter(stage.outputs, 4), None, None, index({}))  # type: ignore[arg-type] # commits nothing
         unit.now_ms = context.clock()
         stage.handle(prepared, unit)
 
@@ -130,7 +110,7 @@ def parts() -> dict[str, float]:
         "prepare: all of these, and classify": lambda: stage.prepare(batch) if stage.prepare else None,
         "handle: decide, sign, encode, emit": handle,
     }
-    return {name: cpu_us(one) for name, one in work.items()}
+    return {name: cpu_us(one, of=REQUESTS) for name, one in work.items()}
 
 
 def texts_of(lengths: Path, count: int) -> list[str]:
@@ -143,15 +123,9 @@ def texts_of(lengths: Path, count: int) -> list[str]:
 
 
 def alone_per_s(texts: Sequence[str]) -> float:
-    """Texts a second that tiktoken encodes, by CPU time; the best of three."""
+    """Texts a second that tiktoken encodes, by CPU time."""
     encode = o200k_base().encode_ordinary
-    best_s = float("inf")
-    for _ in range(3):
-        began_s = time.process_time()
-        for text in texts:
-            encode(text)
-        best_s = min(best_s, time.process_time() - began_s)
-    return len(texts) / best_s
+    return 1e6 / cpu_us(lambda: [encode(text) for text in texts], of=len(texts))
 
 
 def rate(values: Sequence[bytes]) -> float:

@@ -8,12 +8,12 @@ CPU time of this process, best of several. Hostile texts are as large in bytes a
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
+from benchmarks.parts import cpu_us
 from benchmarks.report import Report, finish, options
 from router.core.tokens import EXACT_BYTES, count, o200k_base
 
@@ -38,17 +38,6 @@ HOSTILE: dict[str, Callable[[int], str]] = {
 }
 
 
-def cpu_us(work: Callable[[], object], repeats: int) -> float:
-    """Best CPU time of one call, in microseconds."""
-    best = float("inf")
-    for _ in range(5):
-        began = time.process_time()
-        for _ in range(repeats):
-            work()
-        best = min(best, (time.process_time() - began) / repeats)
-    return best * 1e6
-
-
 def ordinary(size: int) -> str:
     return (SENTENCE * (size // len(SENTENCE) + 1))[:size]
 
@@ -58,13 +47,16 @@ def measure() -> Report:
     encode = o200k_base().encode_ordinary
     for size in SIZES:
         text, repeats = ordinary(size), max(1, 100_000 // size)
-        alone, ours = cpu_us(lambda text=text: encode(text), repeats), cpu_us(lambda text=text: count(text), repeats)
+        alone, ours = (
+            cpu_us(lambda work=work, texts=[text] * repeats: [work(one) for one in texts], of=repeats)
+            for work in (encode, count)
+        )
         name = f"ordinary text, {size:,} bytes"
         report.add(name, round(ours, 1), "us", reference=round(alone, 1), reference_is="tiktoken alone")
     for size in HOSTILE_SIZES:
         texts = {name: make(size) for name, make in HOSTILE.items()}
-        plain = cpu_us(lambda text=ordinary(size): count(text), 3)  # noqa: B008 - made once, as meant
-        spent = {name: cpu_us(lambda text=text: count(text), 1) for name, text in texts.items()}
+        plain = cpu_us(lambda text=ordinary(size): count(text))  # noqa: B008 - made once, as meant
+        spent = {name: cpu_us(lambda text=text: count(text)) for name, text in texts.items()}
         worst = max(spent, key=spent.__getitem__)
         name = f"hostile text, {size:,} bytes, worst: {worst}"
         report.add(name, round(spent[worst], 1), "us", reference=round(plain, 1), reference_is="ordinary text")

@@ -111,7 +111,7 @@ def silences(report: Report, kafka: EmbeddedKafka) -> None:
                 steady(kafka.bootstrap, stages.names.of("requests"), RATE),
             ):
                 time.sleep(LOOK_S)
-                seconds = {"nothing happens": _silence(reader, stages, None)}
+                seconds = {"nothing happens": _silence(reader, stages, lambda _: None)}
                 seconds["a second process of each joins"] = _silence(reader, stages, _join)
                 seconds["they leave politely"] = _silence(
                     reader, stages, lambda them: them.leave(SECOND, signal.SIGTERM)
@@ -129,11 +129,10 @@ def _join(stages: Stages) -> None:
     stages.join(SECOND)
 
 
-def _silence(reader: Reader, stages: Stages, act: Callable[[Stages], None] | None) -> float:
+def _silence(reader: Reader, stages: Stages, act: Callable[[Stages], None]) -> float:
     """Do it, look, and tell the longest gap in a partition since just before."""
     began_ms = time.time() * 1000
-    if act is not None:
-        act(stages)
+    act(stages)
     time.sleep(LOOK_S)
     came: dict[int, list[float]] = defaultdict(lambda: [began_ms])
     for read in list(reader.reads):

@@ -34,10 +34,10 @@ def client_of(config: Config) -> Client:
     """
     kafka = config.kafka
     if kafka.broker:
-        return Client(kafka.broker, _security(config))
+        return Client(kafka.broker, _security(config), kafka.compression)
     place = kafka.data_dir / BROKER_FILE
     try:
-        return Client(place.read_text().strip(), None)
+        return Client(place.read_text().strip(), None, kafka.compression)
     except FileNotFoundError:
         raise ConfigError(
             f"no broker: `pointsman up` starts one (and notes it in {place}), --broker HOST:PORT names one"
@@ -81,8 +81,9 @@ async def create_topics(client: Client, config: Config) -> Topics:
     Raises:
         ConfigError: one that is there has another number of partitions.
     """
-    fresh = PARTITIONS if config.kafka.broker else EMBEDDED_PARTITIONS
-    partitions = config.kafka.partitions or await partitions_there(client, config) or fresh
+    there = await partitions_there(client, config)
+    fresh = config.kafka.partitions or (PARTITIONS if config.kafka.broker else EMBEDDED_PARTITIONS)
+    partitions = next(filter(None, there.values()), fresh)
     wanted = {
         name: admin.TopicSpec(
             partitions=partitions,
@@ -94,13 +95,13 @@ async def create_topics(client: Client, config: Config) -> Topics:
         )
         for name, topic in Names(config.kafka.prefix).all(list(config.models)).items()
     }
-    missing = [one for one in await admin.describe(client, wanted) if one.found == "0"]
     await admin.create_topics(client, wanted)
-    return Topics(len(missing), len(wanted) - len(missing), partitions)
+    missing = sum(not count for count in there.values())
+    return Topics(missing, len(wanted) - missing, partitions)
 
 
-async def partitions_there(client: Client, config: Config) -> int:
-    """How many partitions every topic of the installation has; 0 while there is no topic.
+async def partitions_there(client: Client, config: Config) -> dict[str, int]:
+    """How many partitions each topic of the installation has: all that are there the same, 0 those that are not.
 
     Raises:
         ConfigError: names each topic that has another number than ``kafka.partitions``, or than most when that is not set:
@@ -109,7 +110,7 @@ async def partitions_there(client: Client, config: Config) -> int:
     found = await admin.partitions_of(client, Names(config.kafka.prefix).all(list(config.models)))
     counts = {name: count for name, count in sorted(found.items()) if count}
     if not counts:
-        return 0
+        return found
     wanted = config.kafka.partitions
     usual = wanted or Counter(counts.values()).most_common(1)[0][0]
     if wrong := [f"{name} has {count}" for name, count in counts.items() if count != usual]:
@@ -120,7 +121,7 @@ async def partitions_there(client: Client, config: Config) -> int:
             f"{expected}, but {', '.join(wrong)}. The number is fixed for good, since what belongs together meets by it: "
             "set kafka.partitions to what all topics have, or take another kafka.prefix and `pointsman topics create`"
         )
-    return usual
+    return found
 
 
 async def wait_for_topics(client: Client, config: Config, every_s: float = 1.0) -> int:
@@ -131,7 +132,7 @@ async def wait_for_topics(client: Client, config: Config, every_s: float = 1.0) 
     """
     await admin.wait_reachable(client, every_s)
     told = False
-    while not (count := await partitions_there(client, config)):
+    while not (count := max((await partitions_there(client, config)).values())):
         if not told:
             log.warning(
                 "waiting: no topic %s.* at %s yet: `pointsman topics create`", config.kafka.prefix, client.bootstrap

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from router.contract.codec import decode_control, encode, to_rfc3339
@@ -63,7 +62,7 @@ def release(
 
 async def send(client: Client, topic: str, orders: list[Control]) -> None:
     """Write them; returns when the cluster has them."""
-    producer = AIOKafkaProducer(acks="all", **client.aiokafka())
+    producer = client.producer(acks="all")
     try:
         await producer.start()
         partitions = len(await producer.partitions_for(topic))

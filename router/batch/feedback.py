@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from router.contract.codec import decode, encode
@@ -31,7 +30,7 @@ def parse(lines: Iterable[bytes], name: str) -> Iterator[Feedback]:
 
 async def send(client: Client, topic: str, feedback: Sequence[Feedback]) -> None:
     """Produce; returns when the cluster has it all. Whether it counts is the feedback stage's to say."""
-    producer = AIOKafkaProducer(linger_ms=5, **client.aiokafka())
+    producer = client.producer(linger_ms=5)
     try:
         await producer.start()
         for start in range(0, len(feedback), SEND_RECORDS):

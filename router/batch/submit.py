@@ -222,7 +222,7 @@ def _half(record: ConsumerRecord) -> int | None:
 
 
 def _producer(client: Client) -> AIOKafkaProducer:
-    return AIOKafkaProducer(max_batch_size=BATCH_BYTES, max_request_size=2 * 1024 * 1024, **client.aiokafka())
+    return client.producer(max_batch_size=BATCH_BYTES, max_request_size=2 * 1024 * 1024)
 
 
 async def _send_all(producer: AIOKafkaProducer, topic: str, partition: int, lines: Sequence[Line]) -> None:

@@ -29,9 +29,9 @@ class SlipError(PointsmanError):
     code = RejectCode.WRONG_SLIP
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True)
 class Slip:
-    """One attempt and the request it belongs to.
+    """One attempt and the request it belongs to. Its fields go by name, except into ``from_list``, by their order.
 
     ``attempt`` 0 is a refusal: no model, no reason. ``stratum``, ``cohort``, ``propensity``, ``policy_version`` and
     ``first_model`` are those of the request's first decision. ``key`` is the request record's key; ``at_ms`` its
@@ -98,9 +98,9 @@ def from_list(values: Any) -> Slip:
     """The inverse of ``to_list``; ``SlipError`` for another release's format."""
     if values[0] != _FORMAT or len(values) != len(_NAMES) + 1:
         raise SlipError("slip: the format of another release")
-    found = dict(zip(_NAMES, values[1:], strict=True))
-    topic, partition, offset = found["origin"]
-    found["origin"] = Origin(topic=topic, partition=partition, offset=offset)
-    if found["key"] is not None:
-        found["key"] = found["key"].encode("latin-1")
-    return Slip(**found)
+    found = values[1:]
+    topic, partition, offset = found[_ORIGIN]
+    found[_ORIGIN] = Origin(topic=topic, partition=partition, offset=offset)
+    if (key := found[_KEY]) is not None:
+        found[_KEY] = key.encode("latin-1")
+    return Slip(*found)

@@ -136,12 +136,6 @@ async def create_topics(client: Client, topics: Mapping[str, TopicSpec]) -> list
     return differences
 
 
-async def describe(client: Client, topics: Mapping[str, TopicSpec]) -> list[Difference]:
-    """What differs, partitions included; a topic that is missing has ``partitions`` 0."""
-    async with admin_of(client) as admin:
-        return await _differences(admin, topics)
-
-
 async def partitions_of(client: Client, topics: Iterable[str]) -> dict[str, int]:
     """Number of partitions of each topic; 0 where there is none."""
     async with admin_of(client) as admin:

@@ -7,10 +7,11 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
 #: aiokafka's background routine of a consumer is told of all that is new; looking by itself, too, it would wake the
 #: process five times a second, for every consumer there is.
@@ -39,10 +40,11 @@ class Security:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """``bootstrap``: ``host:port`` of one or several brokers, by commas."""
+    """``bootstrap``: ``host:port`` of one or several brokers, by commas. ``compression``: of what is written."""
 
     bootstrap: str
     security: Security | None = None
+    compression: Codec = "none"
 
     def aiokafka(self) -> dict[str, Any]:
         """Keyword arguments for any aiokafka client."""
@@ -57,6 +59,11 @@ class Client:
                 "sasl_plain_password": self.security.password,
             }
         return found
+
+    def producer(self, **settings: Any) -> AIOKafkaProducer:
+        """One that writes as this client is told to; not started. ``settings``: further ones of aiokafka's."""
+        codec = None if self.compression == "none" else self.compression
+        return AIOKafkaProducer(**({"compression_type": codec} | self.aiokafka() | settings))
 
     def consumer(self, *topics: str, **settings: Any) -> AIOKafkaConsumer:
         """One that reads what is committed, from the beginning, and commits nothing by itself; not started.

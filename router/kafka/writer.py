@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import NotEnoughReplicasError
 from aiokafka.producer import sender
 from aiokafka.structs import OffsetAndMetadata
@@ -49,13 +49,12 @@ class Writer:
         self.partition = partition
         self.partitions: dict[str, int] = {}
         self._group = group
-        self._producer = AIOKafkaProducer(
+        self._producer = client.producer(
             transactional_id=f"{group}-{name}" if self.transactional else None,
             transaction_timeout_ms=int(transaction_timeout_s * 1000),
             retry_backoff_ms=RETRY_BACKOFF_MS,
             max_batch_size=PRODUCE_BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
-            **client.aiokafka(),
         )
         self._pace = pace.pace_of(self._producer)
 

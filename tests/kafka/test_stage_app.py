@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from router.contract.errors import PointsmanError
 from router.kafka import transport
 from router.kafka.admin import TopicSpec, create_topics, group_lags
+from router.kafka.client import Client
 from router.kafka.lane import Stage
 from router.kafka.run import run_apps
 from router.kafka.stage_app import new_stage_app
@@ -191,17 +192,28 @@ async def test_a_stage_that_is_not_ready_holds_its_horizon_back(client, prefix, 
         await until(lambda: horizon[0] > sent_ms)
 
 
-@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-async def test_every_codec_is_read(client, prefix, topics, tmp_path, codec):
+#: As Kafka numbers them in the attributes of a batch.
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+def codec_of_the_first_batch(broker, topic):
+    (log, *_) = [one for one in broker._folder.data.glob(f"**/{topic}-*/{0:020}.log") if one.stat().st_size]
+    return CODECS[log.read_bytes()[22] & 0b111]  # of 61 bytes in front of the records
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+async def test_every_codec_is_read_and_written(broker, prefix, topics, tmp_path, codec):
     a, _, out = topics
+    client = Client(broker.bootstrap)
     stage = Stage(name=prefix, sources=(a,), outputs=frozenset({out}), handle=copy_to(out))
     async with AIOKafkaProducer(compression_type=codec, **client.aiokafka()) as producer:
         for number in range(100):
             await producer.send(a, b"text " * 50, key=b"%d" % number)
         await producer.flush()
-    async with running(stage, client, tmp_path):
+    async with running(stage, replace(client, compression=codec), tmp_path):
         made = await until_committed(client, out, 100)
     assert {record.value for record in made} == {b"text " * 50}
+    assert codec_of_the_first_batch(broker, out) == codec
 
 
 async def test_headers_and_large_records_pass(client, prefix, tmp_path):
