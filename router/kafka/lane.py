@@ -48,6 +48,9 @@ __all__ = ["Lane", "Stage", "Unit", "UnitLike"]
 #: Handler time after which a turn commits: on a broker that answers at once, and on the slowest.
 TURN_S, MAX_TURN_S = 0.020, 0.200
 
+#: A commit that took longer met an outage, which tells little of the next.
+MOST_COMMIT_S = 1.0
+
 #: Bytes of values after which it commits, too: what is emitted waits in memory until then.
 TURN_BYTES = 4 * 1024 * 1024
 
@@ -177,7 +180,8 @@ class Lane:
         self._waiting: deque[Waiting] = deque()
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._closing = False
-        self._turn_s = TURN_S  # how much handler time the next turn may take
+        self._commit_s = 0.0  # how long commits take, as seen lately
+        self._committing_s: float | None = None  # since when
         self._record_s = 20e-6  # handler time a record, as seen lately; sizes the pieces
         self._now_ms = 0
         self._worked_s = time.perf_counter()  # when there was something to do last
@@ -189,6 +193,12 @@ class Lane:
     def waiting(self) -> int:
         """Batches that wait to be handled."""
         return len(self._waiting)
+
+    def busy_s(self, *, given: bool) -> float:
+        """How long it will most likely begin no turn; ``given``: it is about to get a batch. From any thread."""
+        if (began_s := self._committing_s) is not None:
+            return max(0.0, began_s + self._commit_s - time.monotonic())
+        return self._commit_s if given or self._waiting else 0.0
 
     async def put(self, event: Delivery) -> None:
         """Wait here when the lane is full: that is the back pressure towards the fetcher."""
@@ -268,7 +278,8 @@ class Lane:
         self._room.set()
 
     def _new_turn(self) -> Turn:
-        return Turn(Unit(self._writer, self._rows, self._changelog, self._index), self._turn_s)
+        turn_s = min(max(TURN_S, self._commit_s), MAX_TURN_S)
+        return Turn(Unit(self._writer, self._rows, self._changelog, self._index), turn_s)
 
     async def _work(self, turn: Turn) -> None:
         """Ticks and pieces until the turn is full, or until nothing is left to do."""
@@ -384,7 +395,7 @@ class Lane:
     async def _commit(self, turn: Turn) -> None:
         if time.perf_counter() >= self._next_tick_s - TICK_S * 2 / 3:
             self._tick(turn)  # soon due, and none can run while this commits
-        began_s = time.monotonic()
+        began_s = self._committing_s = time.monotonic()
         try:
             offset = await turn.unit.commit(turn.offsets)
         except Exception as error:
@@ -392,7 +403,7 @@ class Lane:
             raise
         if self._store is not None:
             self._store.apply(self._writer.partition, turn.unit.changes, offset)
-        self.committed_s = time.monotonic()
+        self.committed_s, self._committing_s = time.monotonic(), None
         self._count(turn, self.committed_s - began_s)
         if self._mark is not None and self._mark.suspicious:
             for (topic, _), reached in turn.offsets.items():
@@ -401,8 +412,8 @@ class Lane:
             event.ack()
 
     def _count(self, turn: Turn, took_s: float) -> None:
-        """A commit has taken ``took_s``: note it, and let the next turn take as long as commits do."""
-        self._turn_s = min(max(TURN_S, (self._turn_s + took_s) / 2), MAX_TURN_S)
+        """A commit has taken ``took_s``: turns to come and fetches go by that."""
+        self._commit_s = (self._commit_s + min(took_s, MOST_COMMIT_S)) / 2
         tally = self._tally
         tally.transactions += 1
         tally.records += turn.read

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,10 @@ class StageApp(BatchApp):
     def _crash(self, reason: BaseException) -> None:
         super()._crash(reason)
         self.loop.call_soon_threadsafe(self.failed.set)
+
+    def busy_s(self, given: AbstractSet[int]) -> float:
+        """Until the first lane is free."""
+        return min((lane.busy_s(given=number in given) for number, lane in list(self.lanes.items())), default=0.0)
 
     def source_partitions(self) -> list[TP]:
         """What ``asker.py`` asks for."""

@@ -45,6 +45,10 @@ FETCH_MAX_WAIT_MS = 20
 #: An app that lets the broker gather takes this many bytes at once all the same.
 GATHER_BYTES = 256 * 1024
 
+#: While every lane commits, nothing that came could be handled: the broker gathers for this share of the time that is
+#: left, so that what has come is there when they are free, at most for so long.
+GATHER_SHARE, GATHER_MOST_S = 0.75, 0.1
+
 #: When nothing has come for a while and every partition is in the fetch, nothing is lost by a longer wait: the broker
 #: answers as soon as a record arrives in any of them.
 IDLE_FETCH_MAX_WAIT_MS = 1_000
@@ -95,6 +99,13 @@ class BatchApp(faust.App):  # type: ignore[misc] # Faust's types are loose
     def readable(self, tp: TP) -> bool:  # noqa: ARG002 - for subclasses
         """Asked before every fetch. What is ``False`` is not fetched; other partitions are."""
         return True
+
+    def busy_s(self, given: AbstractSet[int]) -> float:  # noqa: ARG002
+        """For how long, most likely, nothing that is fetched can be handled. Asked from the consumer's thread.
+
+        ``given``: partition numbers of what has just been fetched.
+        """
+        return 0.0
 
 
 class BatchSchema(faust.Schema):  # type: ignore[misc]
@@ -163,7 +174,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         while True:
             left_s = ends_s - time.monotonic()
             fetched = await self._look(consumer, wanted, max(0.0, min(look_s, left_s)))
-            self._pace(consumer, busy=bool(fetched), whole=whole)
+            self._pace(consumer, {tp.partition for tp in fetched}, whole=whole)
             if generation != self.app.consumer_generation_id or not self.consumer.flow_active:
                 self._unread(consumer, fetched)
                 return generation, []
@@ -205,12 +216,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         await consumer._client.force_metadata_update()
         consumer._coordinator.request_rejoin()
 
-    def _pace(self, consumer: aiokafka.AIOKafkaConsumer, *, busy: bool, whole: bool) -> None:
+    def _pace(self, consumer: aiokafka.AIOKafkaConsumer, given: AbstractSet[int], *, whole: bool) -> None:
         """Ask for long waits only when nothing comes and the fetch covers all there is, or to let the broker gather."""
-        if busy or not whole:
+        if given or not whole:
             self._busy_s = time.monotonic()
         idle = self._is_idle()
-        gather_ms = int(self.app.gather_s * 1000) if whole and not self.app.rebalancing else 0
+        gather_ms = 0
+        if whole and not self.app.rebalancing:
+            busy_s = min(GATHER_SHARE * self.app.busy_s(given), GATHER_MOST_S)
+            gather_ms = int(max(self.app.gather_s, busy_s) * 1000)
         fetcher = consumer._fetcher
         fetcher._fetch_max_wait_ms = IDLE_FETCH_MAX_WAIT_MS if idle else max(gather_ms, FETCH_MAX_WAIT_MS)
         fetcher._fetch_min_bytes = GATHER_BYTES if gather_ms and not idle else 1

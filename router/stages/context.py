@@ -17,6 +17,8 @@ from router.kafka.client import Client
 LINGER_S = 0.2
 PATIENT_LINGER_S = 1.0
 GATHER_S = 0.2
+#: Of what steers the next decision, well within ``LINGER_S``.
+BRIEF_GATHER_S = 0.1
 
 
 def wall_clock_ms() -> int:

@@ -33,7 +33,7 @@ from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
-from router.stages.context import LINGER_S, Context
+from router.stages.context import BRIEF_GATHER_S, LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 
 NAME = "watch"
@@ -88,6 +88,7 @@ class Watch:
             index=self.index,
             rows=DictRows,
             linger_s=LINGER_S,
+            gather_s=BRIEF_GATHER_S,
             urgent=frozenset({self._health, self._alerts}),
             culprit=give_up(NAME, self._dead),
         )

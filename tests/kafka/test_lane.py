@@ -142,7 +142,7 @@ async def test_turns_grow_while_commits_are_slow_and_shrink_again(monkeypatch):
 
     clock = SimpleNamespace(perf_counter=lambda: now_s[0], monotonic=lambda: now_s[0])
     monkeypatch.setattr(lane_module, "time", clock)
-    writer, whole = SlowWriter(commit_s=0), delivery(0, 1500)
+    writer, whole = SlowWriter(commit_s=0), delivery(0, 3000)
     lane = lane_of(stage(handle), writer)
     lane._record_s = 0.001
     await lane.put(whole)
@@ -154,6 +154,36 @@ async def test_turns_grow_while_commits_are_slow_and_shrink_again(monkeypatch):
     assert took_s[4] == pytest.approx(MAX_TURN_S, abs=0.006)
     assert max(took_s) <= MAX_TURN_S + 0.006
     assert took_s[-2] == pytest.approx(TURN_S, abs=0.006), "commits that take no time any more"
+
+
+async def test_a_lane_tells_for_how_long_it_will_begin_nothing(monkeypatch):
+    now_s, may_end = [0.0], asyncio.Event()
+
+    class HeldWriter(NotingWriter):
+        async def commit(self, outputs, offsets):
+            if self.commits:
+                await may_end.wait()
+            now_s[0] += 0.4
+            return await super().commit(outputs, offsets)
+
+    clock = SimpleNamespace(perf_counter=lambda: now_s[0], monotonic=lambda: now_s[0])
+    monkeypatch.setattr(lane_module, "time", clock)
+    writer = HeldWriter(commit_s=0)
+    lane = lane_of(stage(), writer)
+    first, second = delivery(0, 1), delivery(1, 1)
+    await lane.put(first)
+    await until(lambda: first.acked)
+    assert lane.busy_s(given=False) == 0, "at rest"
+    assert lane.busy_s(given=True) == pytest.approx(0.2), "half of what the first commit took"
+    await lane.put(second)
+    await until(lambda: lane._committing_s is not None)
+    now_s[0] += 0.15
+    assert lane.busy_s(given=False) == pytest.approx(0.05), "it commits"
+    now_s[0] += 1
+    assert lane.busy_s(given=False) == 0, "it should have ended"
+    may_end.set()
+    await until(lambda: second.acked)
+    await lane.close()
 
 
 async def test_a_turn_ends_after_its_bytes_so_that_memory_stays_bounded():
