@@ -21,8 +21,8 @@ SENTENCE = (
     "The committee met on a rainy Tuesday, read the 1,204 letters it had received, and decided (not without some "
     "quarrelling) that nothing should be done until the harbour had been dredged. "
 )
-SIZES = (400, 4_000, EXACT_BYTES, 900_000)
-HOSTILE_SIZES = (4_000, EXACT_BYTES, 900_000)
+SIZES = (400, EXACT_BYTES, 8_000, 65_536, 900_000)
+HOSTILE_SIZES = (EXACT_BYTES, 65_536, 900_000)
 CAVEATS = ["the ordinary text is English prose written for this file; other languages cost more a byte, as in tiktoken"]
 HOSTILE: dict[str, Callable[[int], str]] = {
     "spaces": lambda size: " " * size,

@@ -18,6 +18,8 @@ MIB, GIB, TIB = 2**20, 2**30, 2**40
 ROUTE_US, SETTLE_US, LEARNING_US, WORKER_US, BROKER_US = 75.0, 95.0, 55.0, 530.0, 140.0
 #: Of these, by token of the prompt in route (``tokens.py``: 0.034 us a byte), and the prompt that was measured.
 TOKEN_US, MEASURED_TOKENS = 0.14, 70
+#: A longer prompt is counted in samples: so many tokens of it, or this share (``core/tokens.py``).
+EXACT_TOKENS, SAMPLED_TOKENS, SAMPLED_SHARE = 700, 550, 1 / 8
 #: Bytes of JSON around a prompt and an answer, and of each token.
 WRAP_BYTES, TOKEN_BYTES = 250, 4.4
 #: Settle's memory of an id against duplicates (``memory.py``).
@@ -141,7 +143,7 @@ def _bytes(topic: Topic, load: Workload) -> float:
 
 
 def _needs(load: Workload, request_bytes: float, kept: float) -> Iterator[Need]:
-    route_us = ROUTE_US + TOKEN_US * (load.prompt_tokens - MEASURED_TOKENS)
+    route_us = ROUTE_US + TOKEN_US * (_counted(load.prompt_tokens) - MEASURED_TOKENS)
     more = "more processes of it, up to the number of partitions"
     for name, cpu_us in (("route", max(route_us, 1.0)), ("settle", SETTLE_US), ("learning", LEARNING_US)):
         each = UTILISATION * 1e6 / cpu_us
@@ -190,3 +192,10 @@ def _span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.2g} s"
+
+
+def _counted(prompt_tokens: int) -> float:
+    """Tokens of a prompt that the tokeniser sees."""
+    if prompt_tokens <= EXACT_TOKENS:
+        return prompt_tokens
+    return max(SAMPLED_TOKENS, SAMPLED_SHARE * prompt_tokens)

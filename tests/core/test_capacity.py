@@ -48,8 +48,18 @@ def test_a_workload_that_fills_one_process_of_a_stage_asks_for_one_and_a_little_
 def test_long_prompts_cost_route_time_and_disk():
     short, long = (plan(Workload(rate=1000, prompt_tokens=tokens)) for tokens in (100, 8000))
     each = [next(need.each for need in found.needs if need.name == "route") for found in (short, long)]
-    assert each[1] < each[0] / 5
+    assert each[1] < each[0] / 2
     assert long.disk_bytes > 3 * short.disk_bytes
+
+
+def test_a_long_prompt_is_counted_in_samples():
+    def route_us(prompt_tokens):
+        needs = plan(Workload(rate=1000, prompt_tokens=prompt_tokens)).needs
+        return next(1e6 * capacity.UTILISATION / one.each for one in needs if one.name == "route")
+
+    assert route_us(700) > route_us(300) + 50
+    assert route_us(4000) < route_us(700)
+    assert route_us(40_000) > route_us(4000) + 500
 
 
 def test_it_says_when_the_window_against_duplicates_is_cut_short():
