@@ -29,6 +29,7 @@ NONE = "no compression"
 WRITTEN = ("decisions", "work.small", "work.large", "results", "usage")
 CAVEATS = [
     "all share this machine's two cores: what compression saves of network and disk is not felt here, what it takes of CPU is",
+    "codecs come in this order in each round, on one broker: later ones find a warm broker and the topics of those before",
     "prompts are alike, so a batch of work records compresses better than one of real prompts",
 ]
 

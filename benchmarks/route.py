@@ -174,7 +174,7 @@ def measure(requests: int, lengths: Path | None) -> Report:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--requests", type=int, default=40_000)
-    parser.add_argument("--lengths", type=Path, default=os.environ.get(LENGTHS))
+    parser.add_argument("--lengths", type=Path, default=os.environ.get(LENGTHS) or None)
     asked = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader for a moment
     finish(measure(asked.requests, asked.lengths), asked.json)

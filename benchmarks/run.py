@@ -48,6 +48,7 @@ NAMES = (
     "up",
     "full_path",
     "scaling",
+    "compression",
     "batch",
     "memory",
     "wide",

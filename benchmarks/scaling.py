@@ -35,6 +35,7 @@ STAGES = ("route", "settle", "account", "feedback", "watch")
 SMALLEST = "2 models, 5 strata, 10 tenants"
 CAVEATS = [
     "broker, stages, stub workers and counting consumer share this machine's cores",
+    "cases come in this order, once each, on one broker: later ones find a warm broker and the topics of those before",
     "a transaction holds more records where the broker is slower: partitions touched are to be read beside them",
     "models have one work topic each and lane, of four partitions: 50 models are 400 partitions more to fetch for the stub workers too",
 ]

@@ -97,10 +97,12 @@ class Keyring:
 
 
 def _mac(key: bytes) -> Callable[[bytes], bytes]:
-    """HMAC-SHA-256 (RFC 2104) with a key of at most a block, truncated, as a function of the text.
+    """HMAC-SHA-256 (RFC 2104), truncated, as a function of the text.
 
     The key's part of both hashes is made once: a third of what ``hmac.digest`` takes, which looks up its algorithm each time.
     """
+    if len(key) > _BLOCK_BYTES:
+        key = hashlib.sha256(key).digest()
     padded = key.ljust(_BLOCK_BYTES, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))

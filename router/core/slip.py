@@ -98,7 +98,7 @@ def from_list(values: Any) -> Slip:
     """The inverse of ``to_list``; ``SlipError`` for another release's format."""
     if values[0] != _FORMAT or len(values) != len(_NAMES) + 1:
         raise SlipError("slip: the format of another release")
-    found = values[1:]
+    found = [*values[1:]]
     topic, partition, offset = found[_ORIGIN]
     found[_ORIGIN] = Origin(topic=topic, partition=partition, offset=offset)
     if (key := found[_KEY]) is not None:

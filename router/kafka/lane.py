@@ -7,7 +7,7 @@
 - A stage may let a turn without ``urgent`` output stay open for ``linger_s`` after the last commit: fewer transactions.
   Every turn stays open while Kafka would turn it down (``pace.py``).
 - A turn ends after ``TURN_S`` of handler time; where commits take longer than that, after as long as they take (at most
-  ``MAX_TURN_S``, or ``TURN_BYTES`` read). A busy broker thereby gets fewer and larger transactions, which is what relieves it.
+  ``MAX_TURN_S``, or ``TURN_BYTES`` emitted). A busy broker thereby gets fewer and larger transactions, which is what relieves it.
 - Long batches are cut into pieces of about ``PIECE_S``, and the loop runs between pieces: other partitions and commits get
   their share.
 - ``tick`` runs at least every 100 ms, in the open turn or in one of its own; one that changes nothing commits nothing.
@@ -48,10 +48,7 @@ __all__ = ["Lane", "Stage", "Unit", "UnitLike"]
 #: Handler time after which a turn commits: on a broker that answers at once, and on the slowest.
 TURN_S, MAX_TURN_S = 0.020, 0.200
 
-#: A commit that took longer met an outage, which tells little of the next.
-MOST_COMMIT_S = 1.0
-
-#: Bytes of values after which it commits, too: what is emitted waits in memory until then.
+#: Bytes emitted after which it commits, too: they wait in memory until then.
 TURN_BYTES = 4 * 1024 * 1024
 
 #: The piece of a batch after which other lanes get the loop.
@@ -95,12 +92,15 @@ class Store(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What the lanes of a stage have done since its process began: ``partitions`` written to, ``seconds`` of commits."""
+    """What the lanes of a stage have done since its process began.
+
+    ``records`` read and ``partitions`` written to, summed over ``transactions``, and how long their commits took.
+    """
 
     transactions: int = 0
     records: int = 0
     partitions: int = 0
-    seconds: float = 0.0
+    commit_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -134,12 +134,11 @@ class Turn:
     handled: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     spent_s: float = 0.0
     read: int = 0
-    read_bytes: int = 0
 
     @property
     def full(self) -> bool:
         """Whether it is to take no more."""
-        return self.spent_s >= self.turn_s or self.read_bytes >= TURN_BYTES
+        return self.spent_s >= self.turn_s or self.unit.emitted_bytes >= TURN_BYTES
 
     @property
     def holds(self) -> bool:
@@ -308,7 +307,6 @@ class Lane:
             self._record_s = (self._record_s + (ended_s - began_s) / len(piece.records)) / 2
             turn.worth = True
             turn.read += len(piece.records)
-            turn.read_bytes += _bytes(piece)
             first, after = piece.records[0].offset, piece.records[-1].offset + 1
             turn.handled[piece.tp] = (turn.handled.get(piece.tp, (first, after))[0], after)
         turn.offsets[piece.tp] = self.horizon.positions[piece.tp] = piece.next_offset
@@ -412,13 +410,15 @@ class Lane:
             event.ack()
 
     def _count(self, turn: Turn, took_s: float) -> None:
-        """A commit has taken ``took_s``: turns to come and fetches go by that."""
-        self._commit_s = (self._commit_s + min(took_s, MOST_COMMIT_S)) / 2
+        """A commit has taken ``took_s``: turns to come and fetches go by that, soon where it was short."""
+        self._commit_s = min(took_s, (self._commit_s + took_s) / 2)
+        if not turn.holds:
+            return
         tally = self._tally
         tally.transactions += 1
         tally.records += turn.read
         tally.partitions += turn.unit.touched
-        tally.seconds += took_s
+        tally.commit_seconds += took_s
 
     def _accuse(self, turn: Turn, error: Exception) -> None:
         """A commit that fails for what is in it (no bytes, too large), not for how Kafka stands, fails again."""
@@ -477,8 +477,4 @@ class Lane:
 
 def _is_small(batch: Batch) -> bool:
     """Whether to prepare it here: a thread's turn costs more than a quiet partition's few records."""
-    return not any(batch.fetched) and _bytes(batch) <= SMALL_BYTES
-
-
-def _bytes(batch: Batch) -> int:
-    return sum(len(record.value or b"") for record in batch.records)
+    return not any(batch.fetched) and sum(len(record.value or b"") for record in batch.records) <= SMALL_BYTES

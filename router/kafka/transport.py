@@ -46,8 +46,8 @@ FETCH_MAX_WAIT_MS = 20
 GATHER_BYTES = 256 * 1024
 
 #: While every lane commits, nothing that came could be handled: the broker gathers for this share of the time that is
-#: left, so that what has come is there when they are free, at most for so long.
-GATHER_SHARE, GATHER_MOST_S = 0.75, 0.1
+#: left, so that what has come is there when they are free; not where that is too short to be worth it, nor longer than this.
+GATHER_SHARE, GATHER_LEAST_S, GATHER_MOST_S = 0.75, 0.005, 0.1
 
 #: When nothing has come for a while and every partition is in the fetch, nothing is lost by a longer wait: the broker
 #: answers as soon as a record arrives in any of them.
@@ -125,7 +125,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__post_init__()
         self._reached: dict[TP, int] = {}
         self._reached_in: int | None = None
-        self._busy_s = time.monotonic()
+        self._came_s = time.monotonic()
         self._looking: asyncio.Task[Mapping[TP, Sequence[ConsumerRecord]]] | None = None
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
@@ -208,7 +208,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             self._looking.cancel()
 
     def _is_idle(self) -> bool:
-        return time.monotonic() - self._busy_s > IDLE_AFTER_S
+        return time.monotonic() - self._came_s > IDLE_AFTER_S
 
     async def rejoin(self) -> None:
         """Have the group deal out its partitions anew, by what the broker says of topics now."""
@@ -217,17 +217,21 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._coordinator.request_rejoin()
 
     def _pace(self, consumer: aiokafka.AIOKafkaConsumer, given: AbstractSet[int], *, whole: bool) -> None:
-        """Ask for long waits only when nothing comes and the fetch covers all there is, or to let the broker gather."""
+        """Ask for long waits only when nothing comes and the fetch covers all there is, or to let the broker gather.
+
+        It holds from the fetch after the next one: that one is built as soon as the last one's records are taken.
+        """
         if given or not whole:
-            self._busy_s = time.monotonic()
+            self._came_s = time.monotonic()
         idle = self._is_idle()
-        gather_ms = 0
+        gather_s = 0.0
         if whole and not self.app.rebalancing:
             busy_s = min(GATHER_SHARE * self.app.busy_s(given), GATHER_MOST_S)
-            gather_ms = int(max(self.app.gather_s, busy_s) * 1000)
+            gather_s = max(self.app.gather_s, busy_s if busy_s >= GATHER_LEAST_S else 0.0)
         fetcher = consumer._fetcher
-        fetcher._fetch_max_wait_ms = IDLE_FETCH_MAX_WAIT_MS if idle else max(gather_ms, FETCH_MAX_WAIT_MS)
-        fetcher._fetch_min_bytes = GATHER_BYTES if gather_ms and not idle else 1
+        wait_ms = int(gather_s * 1000) or FETCH_MAX_WAIT_MS
+        fetcher._fetch_max_wait_ms = IDLE_FETCH_MAX_WAIT_MS if idle else wait_ms
+        fetcher._fetch_min_bytes = GATHER_BYTES if gather_s and not idle else 1
 
     @staticmethod
     def _unread(consumer: aiokafka.AIOKafkaConsumer, fetched: Mapping[TP, Sequence[ConsumerRecord]]) -> None:

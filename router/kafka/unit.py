@@ -62,13 +62,16 @@ class Unit:
     be changed in place: a turn that fails ends the process.
     """
 
-    __slots__ = ("_changelog", "_outputs", "_rows", "_writer", "changes", "index", "now_ms", "partition", "read_to_ms")
+    __slots__ = (
+        "_changelog", "_outputs", "_rows", "_writer", "changes", "emitted_bytes", "index", "now_ms", "partition", "read_to_ms",
+    )  # fmt: skip
 
     def __init__(self, writer: Committer, rows: Rows | None, changelog: str | None, index: Any = None) -> None:
         self.index = index
         self.partition = writer.partition
         self.now_ms = 0
         self.read_to_ms = 0
+        self.emitted_bytes = 0
         self.changes: dict[bytes, bytes | None] = {}
         self._writer = writer
         self._rows = rows
@@ -116,6 +119,7 @@ class Unit:
         size = len(value or b"") + len(key or b"") + sum(len(content or b"") for _, content in headers)
         if size > MAX_VALUE_BYTES:
             raise ValueError(f"a record of {size} bytes for {topic}; at most {MAX_VALUE_BYTES} can be sent")
+        self.emitted_bytes += size
         self._outputs[topic, partition].append((key, value, headers))
 
     @property

@@ -13,7 +13,7 @@
 | ``pointsman_stuck_seconds{probe}`` | for how long there was lag and no progress |
 | ``pointsman_ready{probe}`` | 1 or 0 |
 | ``pointsman_figure{probe,figure}`` | further numbers of the probe, in the unit that the figure's name ends with |
-| of a stage: ``done_transactions``, ``done_records``, ``done_partitions``, ``done_seconds`` | since the process began: commits, records read and partitions written in them, the time that they took |
+| of a stage: ``done_transactions``, ``done_records``, ``done_partitions``, ``done_commit_seconds`` | since the process began: commits, records read and partitions written in them, the time that they took |
 
 The server's address is written to the data folder (``registry``), where ``status`` finds it.
 """

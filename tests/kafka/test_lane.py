@@ -142,7 +142,7 @@ async def test_turns_grow_while_commits_are_slow_and_shrink_again(monkeypatch):
 
     clock = SimpleNamespace(perf_counter=lambda: now_s[0], monotonic=lambda: now_s[0])
     monkeypatch.setattr(lane_module, "time", clock)
-    writer, whole = SlowWriter(commit_s=0), delivery(0, 3000)
+    writer, whole = SlowWriter(commit_s=0), delivery(0, 1500)
     lane = lane_of(stage(handle), writer)
     lane._record_s = 0.001
     await lane.put(whole)
@@ -187,10 +187,14 @@ async def test_a_lane_tells_for_how_long_it_will_begin_nothing(monkeypatch):
 
 
 async def test_a_turn_ends_after_its_bytes_so_that_memory_stays_bounded():
-    writer, whole = NotingWriter(), delivery(0, 20)
-    large = bytes(TURN_BYTES // 4 + 1)
-    whole.value = replace(whole.value, records=[replace(one, value=large) for one in whole.value.records])
-    lane = lane_of(stage(lambda batch, unit: burn(0.003)), writer)
+    writer, whole, large = NotingWriter(), delivery(0, 20), bytes(TURN_BYTES // 4 + 1)
+
+    def handle(batch, unit):
+        burn(0.003 * len(batch.records))  # pieces stay small
+        for _ in batch.records:
+            unit.emit("out", b"k", large)
+
+    lane = lane_of(stage(handle), writer)
     lane._record_s = 1.0  # pieces of one record
     await lane.put(whole)
     await until(lambda: whole.acked)

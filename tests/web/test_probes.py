@@ -25,8 +25,8 @@ def test_the_partition_that_is_worst_off_speaks_for_the_stage():
 
 
 def test_what_a_stage_has_done_is_told_as_numbers():
-    said = probe({}, done={"transactions": 2, "seconds": 0.5}).liveness()
-    assert (said["done_transactions"], said["done_seconds"]) == (2, 0.5)
+    said = probe({}, done={"transactions": 2, "commit_seconds": 0.5}).liveness()
+    assert (said["done_transactions"], said["done_commit_seconds"]) == (2, 0.5)
 
 
 def test_a_stage_at_its_end_has_no_lag():
