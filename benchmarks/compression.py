@@ -8,7 +8,6 @@ time. Counted are the bytes in the log of the topics that stages write. Referenc
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import statistics
 import sys
@@ -18,10 +17,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks.processes import cpu_of
+from benchmarks.full_path import BROKER, stages_rate
 from benchmarks.report import Report, finish, options
-from benchmarks.stages import CONFIG, MODELS, PROCESSES, Stages
-from benchmarks.stub import StubWorkers, drive, request
+from benchmarks.stages import CONFIG, PROCESSES
+from benchmarks.stub import request
 from router.kafka.embedded import EmbeddedKafka
 
 CODECS = ("none", "lz4", "snappy", "zstd", "gzip")
@@ -42,23 +41,16 @@ def log_bytes(data: Path, prefix: str) -> int:
 
 def carry(kafka: EmbeddedKafka, data: Path, prefix: str, codec: str, requests: int) -> dict[str, float]:
     """Rate, and bytes and CPU microseconds a request."""
-    assert kafka.pid is not None
     config = f'{CONFIG}\n[kafka]\ncompression = "{codec}"\n'
-    with Stages(kafka.bootstrap, prefix, PROCESSES["all stages"], config=config) as stages:
-        stages.create_topics()
-        with StubWorkers(kafka.bootstrap, stages.names, MODELS):
-            stages.start()
-            before = cpu_of(stages.pids), cpu_of({"broker": kafka.pid})
-            values = map(request, range(requests))
-            driven = drive(
-                kafka.bootstrap, stages.names, values, count=requests, in_flight=requests, check=stages.check
-            )
-            per_s = asyncio.run(driven).per_s
-            after = cpu_of(stages.pids), cpu_of({"broker": kafka.pid})
-    ours_us, broker_us = (
-        (sum(late.values()) - sum(early.values())) / requests * 1e6 for early, late in zip(before, after, strict=True)
-    )
-    return {"per_s": per_s, "bytes": log_bytes(data, prefix) / requests, "stages_us": ours_us, "broker_us": broker_us}
+    values = [request(number) for number in range(requests)]
+    found = stages_rate(kafka, prefix, PROCESSES["all stages"], values, config=config)
+    cpu_us = found["cpu_us"]
+    return {
+        "per_s": found["per_s"],
+        "bytes": log_bytes(data, prefix) / requests,
+        "stages_us": sum(cpu_us[name] for name in PROCESSES["all stages"]),
+        "broker_us": cpu_us[BROKER],
+    }
 
 
 def measure(requests: int, rounds: int) -> Report:

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file
 from benchmarks import litellm_router, references
 from benchmarks.processes import cpu_of
 from benchmarks.report import Report, finish, options
-from benchmarks.stages import MODELS, PROCESSES, Stages
+from benchmarks.stages import CONFIG, MODELS, PROCESSES, Stages
 from benchmarks.stub import PARTITIONS, StubWorkers, drive, lay_out, request
 from router.kafka.admin import TopicSpec, create_topics
 from router.kafka.client import Client
@@ -46,10 +46,17 @@ RATE_GOALS = {"route and settle": 0.25, "all stages": 0.15}
 ROUTE_CPU_GOAL, ALL_CPU_GOAL = 1 / 50, 1 / 20
 
 
-def stages_rate(kafka: EmbeddedKafka, prefix: str, name: str, values: Sequence[bytes]) -> dict[str, Any]:
+def stages_rate(
+    kafka: EmbeddedKafka,
+    prefix: str,
+    wanted: Mapping[str, Sequence[str]],
+    values: Sequence[bytes],
+    *,
+    config: str = CONFIG,
+) -> dict[str, Any]:
     """Requests a second through some stages, and CPU microseconds a request of each process and of the broker."""
     assert kafka.pid is not None
-    with Stages(kafka.bootstrap, prefix, PROCESSES[name]) as stages:
+    with Stages(kafka.bootstrap, prefix, wanted, config=config) as stages:
         stages.create_topics()
         with StubWorkers(kafka.bootstrap, stages.names, MODELS):
             stages.start()
@@ -83,7 +90,7 @@ def one_round(kafka: EmbeddedKafka, number: int, values: Sequence[bytes]) -> dic
     return {
         "bare": asdict(references.rate("bare", bootstrap, source, outputs, len(values))),
         "stock": asdict(references.rate("stock", bootstrap, short, outputs, len(few))),
-        **{name: stages_rate(kafka, f"b{number}{name[:1]}", name, values) for name in PROCESSES},
+        **{name: stages_rate(kafka, f"b{number}{name[:1]}", wanted, values) for name, wanted in PROCESSES.items()},
     }
 
 

@@ -30,13 +30,14 @@ from aiokafka import AIOKafkaProducer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
+from benchmarks.full_path import stages_rate
 from benchmarks.latency import BEHAVIOUR, Load, through
 from benchmarks.memory import STATED_BYTES
 from benchmarks.processes import rss_mib_of
 from benchmarks.reader import Reader
 from benchmarks.report import Report, finish, options
 from benchmarks.stages import MODELS, PROCESSES, Stages
-from benchmarks.stub import StubWorkers, count, drive, lay_out, request, send_batches
+from benchmarks.stub import StubWorkers, count, lay_out, request, send_batches
 from benchmarks.system import CONFIG, System
 from router.kafka.embedded import EmbeddedKafka
 
@@ -58,17 +59,11 @@ CAVEATS = [
 
 def rates(report: Report, kafka: EmbeddedKafka, requests: int) -> None:
     """Requests a second with one process of each stage and with two."""
-    found = []
-    for number, processes in enumerate((ONE, ONE | SECOND)):
-        with Stages(kafka.bootstrap, f"wide{number}", processes) as stages:
-            stages.create_topics()
-            with StubWorkers(kafka.bootstrap, stages.names, MODELS):
-                stages.start()
-                values = (request(one) for one in range(requests))
-                driven = drive(
-                    kafka.bootstrap, stages.names, values, count=requests, in_flight=requests, check=stages.check
-                )
-                found.append(round(asyncio.run(driven).per_s))
+    values = [request(number) for number in range(requests)]
+    found = [
+        round(stages_rate(kafka, f"wide{number}", processes, values)["per_s"])
+        for number, processes in enumerate((ONE, ONE | SECOND))
+    ]
     report.add(
         "two processes of route and settle", found[1], "requests/s", reference=found[0], reference_is="one of each"
     )

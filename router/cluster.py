@@ -83,7 +83,7 @@ async def create_topics(client: Client, config: Config) -> Topics:
     """
     there = await partitions_there(client, config)
     fresh = config.kafka.partitions or (PARTITIONS if config.kafka.broker else EMBEDDED_PARTITIONS)
-    partitions = next(filter(None, there.values()), fresh)
+    partitions = max(there.values()) or fresh
     wanted = {
         name: admin.TopicSpec(
             partitions=partitions,

@@ -151,13 +151,12 @@ def _chunks(text: str) -> Iterator[tuple[str, bool]]:
 def _sampled(text: str) -> TokenCount:
     """Tokens a byte in evenly spread samples, times the bytes of the whole."""
     encode = o200k_base().encode_ordinary
-    whole_bytes = _bytes(text)
+    encoded = text.encode("utf-8", "surrogatepass")
+    whole_bytes = len(encoded)
     size = max(1, SAMPLE_CHARS * len(text) // whole_bytes)
     count = min(max(MIN_SAMPLES, len(text) // SAMPLE_EVERY_CHARS), MAX_SAMPLES)
     step = (len(text) - size) / count
-    first = (
-        xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) / 2**64
-    )  # nobody knows the places beforehand
+    first = xxhash.xxh3_64_intdigest(encoded) / 2**64  # nobody knows the places beforehand
     starts = [_near_cut(text, int((i + first) * step)) for i in range(count)]
     samples = [text[start : _near_cut(text, start + size)] for start in starts]
     tokens = sum(len(encode(sample)) for sample in samples)

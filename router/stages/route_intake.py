@@ -38,7 +38,8 @@ MAX_KEY_BYTES = 16 * 1024
 #: Between tries to read bodies while Kafka does not answer.
 RETRY_S = 0.5
 
-#: An estimate this near to a limit (a context window, the border of a band) is counted again, exactly: estimates err by less, as a rule.
+#: An estimate this near to a limit (a context window, the border of a band) is counted again, exactly: as a rule
+#: estimates err by less.
 _NEAR = 0.25
 
 
