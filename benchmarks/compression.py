@@ -1,8 +1,8 @@
 """What compression costs and saves: bytes on the wire, CPU time of the stages and the broker, the rate of the full path.
 
-    python benchmarks/compression.py [--requests 20000] [--rounds 2] [--json]
+    python benchmarks/compression.py [--requests 20000] [--rounds 3] [--json]
 
-All stages run with ``kafka.compression`` set to each codec in turn; the same stub workers and requests, uncompressed, each
+All stages run with ``kafka.compression`` set to each value in turn; the same stub workers and requests, uncompressed, each
 time. Counted are the bytes in the log of the topics that stages write. Reference of each: no compression, of the same round.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.stages import CONFIG, PROCESSES
 from benchmarks.stub import request
 from router.kafka.embedded import EmbeddedKafka
 
-CODECS = ("none", "lz4", "snappy", "zstd", "gzip")
+CODECS = ("none", "auto", "snappy", "zstd", "lz4", "gzip")
 NONE = "no compression"
 WRITTEN = ("decisions", "work.small", "work.large", "results", "usage")
 CAVEATS = [
@@ -82,7 +82,7 @@ def measure(requests: int, rounds: int) -> Report:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader for a moment
     finish(measure(asked.requests, asked.rounds), asked.json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from router.config import Config, sasl_password
 from router.contract.errors import ConfigError
 from router.contract.topics import Names
 from router.kafka import admin
-from router.kafka.client import Client, Security
+from router.kafka.client import Client, Codec, Security
 
 #: In the data folder: where the embedded broker of ``up`` listens.
 BROKER_FILE = "broker"
@@ -22,6 +23,9 @@ PARTITIONS = 4
 #: The same on the embedded broker. There each stage is one process, and every partition more is a commit more: with four, a
 #: request waits two to six times as long, and a batch takes half as long again (``benchmarks/latency.py --partitions 4``).
 EMBEDDED_PARTITIONS = 1
+
+#: With ``compression = "auto"``: of topics that only we read (``docs/scale.md``, Compression).
+OWN_CODEC: Codec = "snappy"
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +38,22 @@ def client_of(config: Config) -> Client:
     """
     kafka = config.kafka
     if kafka.broker:
-        return Client(kafka.broker, _security(config), kafka.compression)
+        return Client(kafka.broker, _security(config), _codec(config))
     place = kafka.data_dir / BROKER_FILE
     try:
-        return Client(place.read_text().strip(), None, kafka.compression)
+        return Client(place.read_text().strip(), None, _codec(config))
     except FileNotFoundError:
         raise ConfigError(
             f"no broker: `pointsman up` starts one (and notes it in {place}), --broker HOST:PORT names one"
         ) from None
+
+
+def _codec(config: Config) -> Callable[[str], Codec]:
+    """Of each topic, as ``kafka.compression`` has it."""
+    asked, names = config.kafka.compression, Names(config.kafka.prefix)
+    if asked != "auto":
+        return lambda _: asked
+    return lambda topic: "none" if names.read_elsewhere(topic) else OWN_CODEC
 
 
 def _security(config: Config) -> Security | None:

@@ -62,7 +62,7 @@ def release(
 
 async def send(client: Client, topic: str, orders: list[Control]) -> None:
     """Write them; returns when the cluster has them."""
-    producer = client.producer(acks="all")
+    producer = client.producer(topic, acks="all")
     try:
         await producer.start()
         partitions = len(await producer.partitions_for(topic))

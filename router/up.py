@@ -154,7 +154,8 @@ class Machine:
             return
         self._tell("starting Kafka (the first start ever fetches 45 MB)")
         partitions = self.config.kafka.partitions or EMBEDDED_PARTITIONS
-        self._broker = EmbeddedKafka(data_dir=self.data_dir / "kafka", partitions=partitions).start()
+        folder = self.data_dir / "kafka"
+        self._broker = EmbeddedKafka(data_dir=folder, partitions=partitions, long_lived=True).start()
         (self.data_dir / BROKER_FILE).write_text(self._broker.bootstrap)
         self._tell(f"Kafka {self._broker.version} at {self._broker.bootstrap}, data in {self.data_dir}")
 

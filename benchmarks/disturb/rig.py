@@ -36,12 +36,12 @@ CONFIG = """
 provider = "sim"
 input_usd_per_mtok = 0.15
 output_usd_per_mtok = 0.60
-concurrency = 16
+concurrency = 32
 [models.large]
 provider = "sim"
 input_usd_per_mtok = 2.50
 output_usd_per_mtok = 10.00
-concurrency = 16
+concurrency = 32
 [pools.auto]
 models = ["small", "large"]
 baseline = "large"
@@ -62,7 +62,7 @@ GUEST = """
 provider = "sim"
 input_usd_per_mtok = 0.50
 output_usd_per_mtok = 1.00
-concurrency = 16
+concurrency = 32
 """
 #: Some calls fail, so that retries are under way at any time; in the end all requests are ok.
 BEHAVIOUR = """
@@ -72,7 +72,9 @@ latency_sigma = 0.5
 [models.default.errors]
 503 = 0.02
 """
-CONCURRENCY = 32
+#: Calls in hand of a process that serves both models. Half of it is too few where three brokers share two cores: slots are
+#: held until outcomes are committed, the queue of ``large`` grows, and deadlines pass without any fault.
+CONCURRENCY = 64
 READY_S = 60.0
 CLOCK = Path(__file__).parent / "clock"
 

@@ -30,7 +30,7 @@ def parse(lines: Iterable[bytes], name: str) -> Iterator[Feedback]:
 
 async def send(client: Client, topic: str, feedback: Sequence[Feedback]) -> None:
     """Produce; returns when the cluster has it all. Whether it counts is the feedback stage's to say."""
-    producer = client.producer(linger_ms=5)
+    producer = client.producer(topic, linger_ms=5)
     try:
         await producer.start()
         for start in range(0, len(feedback), SEND_RECORDS):

@@ -29,6 +29,7 @@ from router.contract.ids import partition_of
 from router.kafka.client import Client
 
 BATCH_BYTES = 256 * 1024
+SENDING = {"max_batch_size": BATCH_BYTES, "max_request_size": 2 * 1024 * 1024}
 #: Most bytes that are sent and not yet acknowledged.
 WINDOW_BYTES = 4 * 1024 * 1024
 FETCH_BYTES = 512 * 1024
@@ -129,7 +130,7 @@ class Job:
     async def _send(self) -> None:
         """Produce what has no result yet, a window at a time, each journaled when the broker has it."""
         start = self._journal.sent_bytes if self._journal else 0
-        async with _producer(self._client) as producer:
+        async with self._client.producer(self._requests, **SENDING) as producer:
             partitions = len(await producer.partitions_for(self._requests))
             window: list[Line] = []
             held, position = 0, start
@@ -219,10 +220,6 @@ def _half(record: ConsumerRecord) -> int | None:
         return int(orjson.loads(record.value)["id"][:16], 16)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
-
-
-def _producer(client: Client) -> AIOKafkaProducer:
-    return client.producer(max_batch_size=BATCH_BYTES, max_request_size=2 * 1024 * 1024)
 
 
 async def _send_all(producer: AIOKafkaProducer, topic: str, partition: int, lines: Sequence[Line]) -> None:

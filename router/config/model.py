@@ -58,8 +58,9 @@ class KafkaConfig(Section):
     on the embedded broker 1."""
     replication_factor: Annotated[Whole, Field(ge=1, le=32)] = 1
     """Of topics that ``topics create`` makes."""
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
-    """Of all that pointsman writes; whatever others write is read. What each costs and saves: ``docs/scale.md``."""
+    compression: Literal["auto", "none", "gzip", "snappy", "lz4", "zstd"] = "auto"
+    """Of all that pointsman writes; whatever others write is read. ``auto``: ``snappy`` in topics that pointsman alone reads
+    (decisions and internal ones), none in those of other programs. What each costs and saves: ``docs/scale.md``."""
     data_dir: Path = Path("pointsman-data")
     """Tables, the embedded broker's log, the secret that ``up`` makes. Relative to the working directory."""
     session_timeout_s: Annotated[Seconds, Field(ge=1, le=300)] = 6.0

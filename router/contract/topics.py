@@ -106,6 +106,15 @@ class Names:
         """The work topic of a model in a lane."""
         return f"{self.prefix}.work.{model}" + (".batch" if lane == "batch" else "")
 
+    def read_elsewhere(self, topic: str) -> bool:
+        """Whether programs other than ours read it as a rule; of an internal topic or a table's changelog, none does.
+
+        >>> Names("llm").read_elsewhere("llm.results"), Names("llm").read_elsewhere("llm.usage")
+        (True, False)
+        """
+        name = topic.removeprefix(f"{self.prefix}.")
+        return name in _READ_ELSEWHERE or name.startswith("work.")
+
     def group(self, stage: str) -> str:
         """The consumer group of a stage, also its Faust app id."""
         return f"{self.prefix}-{stage}"
@@ -121,3 +130,4 @@ class Names:
 
 
 _NAMES = frozenset(topic.name for topic in TOPICS)
+_READ_ELSEWHERE = frozenset(topic.name for topic in TOPICS if topic.public) - {"decisions"}

@@ -41,10 +41,11 @@ GIVE_UP_S = 5.0
 #: It says so before that is in its log, where 25 ms of records are gathered.
 APPEND_S = 0.5
 
-#: The quick compiler only. The optimising one takes half a core of a fresh broker's first minute, on two cores that the
-#: stages need: added latency at 100/s was twice as high in that minute and as high after two, an idle ``up`` took a
-#: quarter more CPU. ``jvm=("-XX:TieredStopAtLevel=4",)`` brings it back for a broker alone on its cores.
-JVM_DEFAULTS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true")
+JVM_DEFAULTS = ("-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true")
+
+#: The quick compiler only, unless the broker is to live long. The optimising one takes a third of a core more in the first
+#: half minute, on two cores that the stages need; at 100 requests/s it halves, from then on, what a request waits.
+QUICK_JVM = ("-XX:TieredStopAtLevel=1",)
 
 
 class EmbeddedKafka:
@@ -55,6 +56,7 @@ class EmbeddedKafka:
         port: client port; 0 takes the one kept in ``data_dir``, else a free one.
         partitions: partitions of a topic that is created without saying how many.
         heap_mb: maximum Java heap.
+        long_lived: optimise what runs often: slower for half a minute, quicker ever after.
         cache_dir: jars, formatted skeleton and class archive, shared by all brokers of a user.
         secured: clients must use SASL/SCRAM over TLS (the broker itself keeps a plain listener on another port).
         advertised: port that clients are told to use, where a proxy stands before the broker; 0 for its own.
@@ -74,6 +76,7 @@ class EmbeddedKafka:
         port: int = 0,
         partitions: int = 4,
         heap_mb: int = 768,
+        long_lived: bool = False,
         cache_dir: str | Path | None = None,
         version: str = KAFKA_VERSION,
         secured: ScramTls | None = None,
@@ -92,10 +95,10 @@ class EmbeddedKafka:
         self._advertised = advertised
         self._member = member
         self._settings = settings or {}
-        self._jvm = (f"-Xmx{heap_mb}m", *JVM_DEFAULTS, *jvm)
+        self._jvm = (f"-Xmx{heap_mb}m", *JVM_DEFAULTS, *(() if long_lived else QUICK_JVM), *jvm)
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: DataFolder | None = None
-        self._archive = ClassArchive(self.cache_dir, version, JVM_DEFAULTS)
+        self._archive = ClassArchive(self.cache_dir, version, JVM_DEFAULTS + QUICK_JVM)
 
     @property
     def bootstrap(self) -> str:

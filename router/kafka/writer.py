@@ -12,13 +12,15 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import NotEnoughReplicasError
 from aiokafka.producer import sender
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import OffsetAndMetadata
 
 from router.kafka import pace
-from router.kafka.client import MAX_REQUEST_BYTES, Client
+from router.kafka.client import MAX_REQUEST_BYTES, Client, Codec
 
 Headers = list[tuple[str, bytes]]
 Record = tuple[bytes | None, bytes | None, Headers]
@@ -29,6 +31,15 @@ NO_HEADERS: Headers = []
 
 #: Largest produce batch; a stage's outputs for one partition rarely exceed it, so one append loop makes one request.
 PRODUCE_BATCH_BYTES = 512 * 1024
+
+#: As a batch's attributes name them.
+CODECS: Mapping[Codec, int] = {
+    "none": 0,
+    "gzip": DefaultRecordBatch.CODEC_GZIP,
+    "snappy": DefaultRecordBatch.CODEC_SNAPPY,
+    "lz4": DefaultRecordBatch.CODEC_LZ4,
+    "zstd": DefaultRecordBatch.CODEC_ZSTD,
+}
 
 #: Right after a commit Kafka is still writing its markers. The next transaction's first request is then refused
 #: (``pace.py``), its records, too, by the check that their partition was added (NotEnoughReplicas): aiokafka would wait
@@ -49,11 +60,12 @@ class Writer:
         self.partition = partition
         self.partitions: dict[str, int] = {}
         self._group = group
-        self._producer = client.producer(
+        self._codec = client.codec
+        self._producer = AIOKafkaProducer(
+            **client.aiokafka(),
             transactional_id=f"{group}-{name}" if self.transactional else None,
             transaction_timeout_ms=int(transaction_timeout_s * 1000),
             retry_backoff_ms=RETRY_BACKOFF_MS,
-            max_batch_size=PRODUCE_BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
         )
         self._pace = pace.pace_of(self._producer)
@@ -90,13 +102,18 @@ class Writer:
 
     async def _send(self, topic: str, partition: int, records: Sequence[Record], now_ms: int) -> int:
         producer, futures = self._producer, []
-        builder = producer.create_batch()
+        builder = self._batch(topic)
         for key, value, headers in records:
             if builder.append(key=key, value=value, headers=headers, timestamp=now_ms) is None:
                 futures.append(await producer.send_batch(builder, topic, partition=partition))
-                builder = producer.create_batch()
+                builder = self._batch(topic)
                 builder.append(key=key, value=value, headers=headers, timestamp=now_ms)
         in_last: int = builder.record_count()
         futures.append(await producer.send_batch(builder, topic, partition=partition))
         ends = await asyncio.gather(*futures)
         return int(ends[-1].offset) + in_last - 1
+
+    def _batch(self, topic: str) -> BatchBuilder:
+        """An empty one. aiokafka's ``create_batch`` knows one codec a producer, not one a topic."""
+        codec = CODECS[self._codec(topic)]
+        return BatchBuilder(PRODUCE_BATCH_BYTES, codec, is_transactional=int(self.transactional))

@@ -210,10 +210,27 @@ async def test_every_codec_is_read_and_written(broker, prefix, topics, tmp_path,
         for number in range(100):
             await producer.send(a, b"text " * 50, key=b"%d" % number)
         await producer.flush()
-    async with running(stage, replace(client, compression=codec), tmp_path):
+    async with running(stage, replace(client, codec=lambda _: codec), tmp_path):
         made = await until_committed(client, out, 100)
     assert {record.value for record in made} == {b"text " * 50}
     assert codec_of_the_first_batch(broker, out) == codec
+
+
+async def test_one_transaction_writes_each_topic_with_its_own_codec(client, prefix, topics, broker, tmp_path):
+    a, b, out = topics
+    codecs = {b: "zstd", out: "none"}
+
+    def handle(batch, unit):
+        for record in batch.records:
+            for topic in codecs:
+                unit.emit(topic, record.key, b"text " * 50)
+
+    stage = Stage(name=prefix, sources=(a,), outputs=frozenset(codecs), handle=handle)
+    async with running(stage, replace(client, codec=codecs.__getitem__), tmp_path):
+        await fill(client, a, 100)
+        for topic in codecs:
+            await until_committed(client, topic, 100)
+    assert {topic: codec_of_the_first_batch(broker, topic) for topic in codecs} == codecs
 
 
 async def test_headers_and_large_records_pass(client, prefix, tmp_path):
