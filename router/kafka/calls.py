@@ -258,12 +258,13 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
     def _pace(self, *, idle: bool) -> None:
         """Long waits at the broker only when all is quiet and every partition is in the fetch.
 
-        While records flow, what is left lying (batch, behind interactive) must not keep aiokafka from fetching the rest
-        for 100 ms; while all is quiet it must, or the next fetch would go out, for long, without what has just come.
+        What is left lying (batch, behind interactive) keeps aiokafka from fetching the rest for a while. That is good, for
+        as long as it takes to take it: the next fetch would else go out without the partition that has just brought
+        something. While all is quiet the next fetch is a long one, and must not.
         """
         fetcher = self._consumer._fetcher  # noqa: SLF001 - a pinned package
         fetcher._fetch_max_wait_ms = IDLE_FETCH_MAX_WAIT_MS if idle else WAIT_MS  # noqa: SLF001
-        fetcher._prefetch_backoff = 0.1 if idle else 0.0  # noqa: SLF001
+        fetcher._prefetch_backoff = 0.1 if idle else WAIT_MS / 1000  # noqa: SLF001
 
     async def _take_in_turn(self, lane: int) -> int:
         """Start what lies ready of a lane, a fair share of the room a partition; returns how many were read."""

@@ -173,8 +173,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         look_s = IDLE_LOOK_S if whole and self._is_idle() else LOOK_S
         while True:
             left_s = ends_s - time.monotonic()
-            fetched = await self._look(consumer, wanted, max(0.0, min(look_s, left_s)))
-            self._pace(consumer, {tp.partition for tp in fetched}, whole=whole)
+            fetched = await self._look(consumer, wanted, max(0.0, min(look_s, left_s)), whole=whole)
             if generation != self.app.consumer_generation_id or not self.consumer.flow_active:
                 self._unread(consumer, fetched)
                 return generation, []
@@ -188,15 +187,23 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 return generation, batches
 
     async def _look(
-        self, consumer: aiokafka.AIOKafkaConsumer, wanted: Sequence[TopicPartition], seconds: float
+        self, consumer: aiokafka.AIOKafkaConsumer, wanted: Sequence[TopicPartition], seconds: float, *, whole: bool
     ) -> Mapping[TP, Sequence[ConsumerRecord]]:
         """What comes within ``seconds``; nothing when ``look_up`` is called before anything has come."""
-        self._looking = asyncio.ensure_future(consumer.getmany(*wanted, timeout_ms=int(seconds * 1000)))
+        self._looking = asyncio.ensure_future(self._take(consumer, wanted, seconds, whole=whole))
         try:
             await asyncio.wait([self._looking])
         finally:
             self._looking.cancel()
         return {} if self._looking.cancelled() else self._looking.result()
+
+    async def _take(
+        self, consumer: aiokafka.AIOKafkaConsumer, wanted: Sequence[TopicPartition], seconds: float, *, whole: bool
+    ) -> Mapping[TP, Sequence[ConsumerRecord]]:
+        """Takes and paces in one step of the loop: what is taken makes aiokafka build the next request."""
+        fetched: Mapping[TP, Sequence[ConsumerRecord]] = await consumer.getmany(*wanted, timeout_ms=int(seconds * 1000))
+        self._pace(consumer, {tp.partition for tp in fetched}, whole=whole)
+        return fetched
 
     def look_up(self) -> None:
         """End a look that is under way, from any thread: the flow was stopped."""
@@ -217,10 +224,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._coordinator.request_rejoin()
 
     def _pace(self, consumer: aiokafka.AIOKafkaConsumer, given: AbstractSet[int], *, whole: bool) -> None:
-        """Ask for long waits only when nothing comes and the fetch covers all there is, or to let the broker gather.
-
-        It holds from the fetch after the next one: that one is built as soon as the last one's records are taken.
-        """
+        """Ask for long waits only when nothing comes and the fetch covers all there is, or to let the broker gather."""
         if given or not whole:
             self._came_s = time.monotonic()
         idle = self._is_idle()
