@@ -32,6 +32,8 @@ from router.web.registry import Process, running
 
 SECRET_FILE = "secret"  # noqa: S105 - its name
 READY_S = 60.0
+#: A broker that ended is started so many times, with 2, 4 ... s between, before ``up`` gives up.
+MOST_STARTS = 5
 
 #: Which stages share a process: those that carry requests have one of their own.
 STAGE_PROCESSES = {"route": ("route",), "settle": ("settle",), "learning": ("feedback", "account", "learn", "watch")}
@@ -57,6 +59,7 @@ class Machine:
         self._say, self._sim_behaviour, self._apart = say, sim_behaviour, apart
         self._began_s = time.monotonic()
         self._broker: EmbeddedKafka | None = None
+        self._failed_starts, self._revive_s = 0, 0.0
         self._lock: TextIO | None = None
         self._supervisor = Supervisor(self._tell)
         self._sim_port = 0
@@ -81,11 +84,25 @@ class Machine:
         """Keep all of it running until ``until()`` is true."""
         while not until():
             self._supervisor.poll()
-            if self._broker is not None and not self._broker.alive:
-                self._tell("the broker ended, starting it again")
-                self._broker.stop()
-                self._broker.start()
+            if self._broker is not None and not self._broker.alive and time.monotonic() >= self._revive_s:
+                self._revive(self._broker)
             time.sleep(0.05)
+
+    def _revive(self, broker: EmbeddedKafka) -> None:
+        """Start it again on its data, several times if need be: what ended it may not be over yet."""
+        self._tell("the broker ended, starting it again")
+        broker.stop()
+        try:
+            broker.start()
+            self._failed_starts = 0
+            self._tell("the broker runs again")
+        except Unavailable as error:
+            self._failed_starts += 1
+            if self._failed_starts >= MOST_STARTS:
+                raise
+            wait_s = 2**self._failed_starts
+            self._revive_s = time.monotonic() + wait_s
+            self._tell(f"{str(error).splitlines()[0]}; trying again in {wait_s} s")
 
     def wait_ready(self, given_up: Callable[[], bool] = lambda: False, timeout_s: float = READY_S) -> None:
         """Return when every process says that it is ready, or when ``given_up()`` is true.
