@@ -63,7 +63,10 @@ def run(name: str, seed: int, faults: Sequence[str], brokers: Brokers, *, apart:
                 FAULTS[fault].act(rig, draw)
                 time.sleep(draw.uniform(1, 4))
             time.sleep(CALM_S)
-        figures, problems = judge(rig, all_ok=all(FAULTS[fault].all_ok for fault in faults))
+        try:
+            figures, problems = judge(rig, all_ok=all(FAULTS[fault].all_ok for fault in faults))
+        except Exception as error:  # noqa: BLE001 - nothing is left to be asked: that is a verdict, and other runs follow
+            figures, problems = {}, [f"could not be audited: {error!r}"]
         if traffic.failure is not None:
             problems.append(f"the load ended early: {traffic.failure!r}")
         if problems:
@@ -135,12 +138,14 @@ def main() -> int:
 
 def tell(found: Json, where: str) -> None:
     verdict, figures = "ok" if found["ok"] else "FAILED", found["figures"]
-    print(
-        f"{where:>7} {verdict:6} {found['name']} seed {found['seed']}: {figures['requests']} requests, "
-        f"{figures['results']}, {figures['repeated_calls']} of {figures['most_repeats']} calls again, "
-        f"{figures['rewards']} rewards, {found['seconds']:.0f} s",
-        flush=True,
-    )
+    print(f"{where:>7} {verdict:6} {found['name']} seed {found['seed']}, {found['seconds']:.0f} s", end="")
+    if "requests" in figures:
+        print(
+            f": {figures['requests']} requests, {figures['results']}, {figures['repeated_calls']} of "
+            f"{figures['most_repeats']} calls again, {figures['rewards']} rewards",
+            end="",
+        )
+    print(flush=True)
     if found["name"] == MIX:
         print(f"{'':15}{found['brokers']}{', apart' if found['apart'] else ''}: {' '.join(found['faults'])}")
     for problem in found["problems"]:
