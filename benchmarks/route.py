@@ -2,13 +2,13 @@
 
     python benchmarks/route.py [--requests 40000] [--lengths FILE] [--json]
 
-Prompts have 100 tokens. The parts run as in a turn, on a batch of 1,000 requests, without Kafka: best of five, CPU time of
+Prompts have 100 tokens of the demo's prompts (``prompts.py``). The parts run as in a turn, on a batch of 1,000 requests, without Kafka: best of five, CPU time of
 this process. Then ``route`` alone as a process on a broker: requests lie ready, decisions are counted by a ``read_committed``
 consumer from its first batch of them to the last; a request leaves a decision and a work record in one transaction.
 Reference of both: tiktoken alone on the same texts, in this process, one thread.
 
 With a file of lengths (JSON lines with ``prompt_tokens``, may be gzipped, such as the Azure trace of conversations; also by
-``POINTSMAN_BENCH_LENGTHS``) the same once more for prose of those lengths: what is long is estimated unless something depends
+``POINTSMAN_BENCH_LENGTHS``) the same once more for texts of those lengths: what is long is estimated unless something depends
 on the number (``core/tokens.py``).
 """
 
@@ -32,10 +32,10 @@ from faust.types import TP
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
 from benchmarks.parts import NoWriter, cpu_us
+from benchmarks.prompts import texts
 from benchmarks.report import Report, finish, options
 from benchmarks.stages import Stages
 from benchmarks.stub import count, lay_out
-from benchmarks.tokens import ordinary
 from router.config import loads
 from router.contract.requests import decode_request
 from router.core.prompt import read_body
@@ -50,7 +50,6 @@ from router.stages.route import build
 
 REQUESTS = 1000
 TOKENS = 100
-TEXT = ("Please tell me about the integral of x squared. " * 10).strip()
 #: Rates to tiktoken's: of short prompts, and of a file's lengths.
 GOAL, LENGTHS_GOAL = 0.6, 1.5
 LENGTHS = "POINTSMAN_BENCH_LENGTHS"
@@ -71,7 +70,7 @@ models = ["small", "mid", "large"]
 """
 
 
-def value(number: int, text: str = TEXT) -> bytes:
+def value(number: int, text: str) -> bytes:
     body = {"model": "auto", "messages": [{"role": "user", "content": text}], "max_tokens": 256}
     router = {"tenant": "acme", "deadline_ms": 60_000}
     return orjson.dumps({"custom_id": f"r-{number}", "body": body, "router": router})
@@ -81,7 +80,8 @@ def parts() -> dict[str, float]:
     """CPU microseconds a request of each part; that of the reference first."""
     context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=Keyring((b"k" * 32,)), partitions=4)
     stage = build(context)[0]
-    values = [value(number) for number in range(REQUESTS)]
+    short = list(texts([TOKENS] * REQUESTS))
+    values = [value(number, text) for number, text in enumerate(short)]
     tp = TP("llm.requests", 0)
     records = [
         ConsumerRecord(*tp, offset, context.clock(), 1, b"k", one, None, 1, len(one), ())
@@ -101,9 +101,8 @@ def parts() -> dict[str, float]:
     bodies = [decode_request(one).request.body for one in values]
     prompts = [read_body(body) for body in bodies]
     encode = o200k_base().encode_ordinary
-    assert len(encode(TEXT)) == TOKENS
     work = {
-        TIKTOKEN: lambda: [encode(TEXT) for _ in values],
+        TIKTOKEN: lambda: [encode(text) for text in short],
         "count tokens": lambda: [prompt.tokens() for prompt in prompts],
         "decode and validate": lambda: [decode_request(one) for one in values],
         "read the body": lambda: [read_body(body) for body in bodies],
@@ -114,18 +113,15 @@ def parts() -> dict[str, float]:
 
 
 def texts_of(lengths: Path, count: int) -> list[str]:
-    """Prose of the first lengths in the file."""
+    """Texts of the first lengths in the file."""
     with gzip.open(lengths) if lengths.suffix == ".gz" else lengths.open("rb") as lines:
-        tokens = [orjson.loads(line)["prompt_tokens"] for line in islice(lines, count)]
-    encoding = o200k_base()
-    prose = encoding.encode_ordinary(ordinary(8 * max(tokens)))
-    return [encoding.decode(prose[:number]) for number in tokens]
+        return list(texts(orjson.loads(line)["prompt_tokens"] for line in islice(lines, count)))
 
 
-def alone_per_s(texts: Sequence[str]) -> float:
+def alone_per_s(wanted: Sequence[str]) -> float:
     """Texts a second that tiktoken encodes, by CPU time."""
     encode = o200k_base().encode_ordinary
-    return 1e6 / cpu_us(lambda: [encode(text) for text in texts], of=len(texts))
+    return 1e6 / cpu_us(lambda: [encode(text) for text in wanted], of=len(wanted))
 
 
 def rate(values: Sequence[bytes]) -> float:
@@ -146,10 +142,10 @@ def measure(requests: int, lengths: Path | None) -> Report:
     for name, spent_us in found.items():
         report.add(name, round(spent_us, 1), "us a request", reference=round(alone_us, 1), reference_is=TIKTOKEN)
 
-    def against(name: str, texts: Sequence[str], goal: float) -> float:
+    def against(name: str, wanted: Sequence[str], goal: float) -> float:
         """The ratio of the rates."""
-        per_s = rate([value(number, text) for number, text in enumerate(texts)])
-        reference = alone_per_s(texts[:2000])
+        per_s = rate([value(number, text) for number, text in enumerate(wanted)])
+        reference = alone_per_s(wanted[:2000])
         times = round(per_s / reference, 3)
         report.add(
             name,
@@ -162,12 +158,14 @@ def measure(requests: int, lengths: Path | None) -> Report:
         )
         return times
 
-    report.fields["route_to_tiktoken"] = against("route on Kafka, prompts of 100 tokens", [TEXT] * requests, GOAL)
+    report.fields["route_to_tiktoken"] = against(
+        "route on Kafka, prompts of 100 tokens", list(texts([TOKENS] * requests)), GOAL
+    )
     if lengths is not None:
-        texts = texts_of(lengths, requests // 2)
-        mean = statistics.mean(len(o200k_base().encode_ordinary(text)) for text in texts[:2000])
+        long = texts_of(lengths, requests // 2)
+        mean = statistics.mean(len(o200k_base().encode_ordinary(text)) for text in long[:2000])
         name = f"route on Kafka, lengths of {lengths.name.partition('.')[0]} (mean {mean:,.0f} tokens)"
-        report.fields["route_to_tiktoken_on_lengths"] = against(name, texts, LENGTHS_GOAL)
+        report.fields["route_to_tiktoken_on_lengths"] = against(name, long, LENGTHS_GOAL)
     return report
 
 
