@@ -279,8 +279,11 @@ class System:
             reader.wait(count, within_s, more_s=settle_s)
             return [orjson.loads(read.record.value) for read in reader.reads]
 
-    def audit(self, within_s: float = 60.0) -> Report:
-        """The audit of all topics, once every window is final; of what there is when the time is over."""
+    def audit(self, within_s: float = 60.0, *, quiet: bool = False) -> Report:
+        """The audit of all topics, once every window is final; of what there is when the time is over.
+
+        ``quiet``: as in ``history.audit``.
+        """
         prices = {
             name: ListPrice(
                 prompt=_nano_usd(model["input_usd_per_mtok"]), completion=_nano_usd(model["output_usd_per_mtok"])
@@ -292,7 +295,7 @@ class System:
         while True:
             ledger = Ledger(Names(self.prefix), prices)
             asyncio.run(read_ledger(ledger, Client(self.bootstrap)))
-            report = judge(ledger, now_ms=time.time_ns() // 1_000_000, window_ms=86_400_000)
+            report = judge(ledger, now_ms=time.time_ns() // 1_000_000, window_ms=86_400_000, quiet=quiet)
             if not (report.unchecked or report.problems) or time.monotonic() > deadline:
                 return report
             time.sleep(2.0)

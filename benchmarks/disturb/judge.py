@@ -21,6 +21,8 @@ def judge(rig: Rig, *, all_ok: bool) -> tuple[dict[str, Any], list[str]]:
     asked = _asked(rig)
     answered = wait_for(lambda: len(_answered(rig)) >= len(asked), ANSWERED_S, every_s=1.0)
     report = rig.audit(within_s=60.0)
+    if report.unchecked and rig.moved_clock:  # the windows of a time that comes in an hour stay open until then
+        report = rig.audit(within_s=0.0, quiet=True)
     problems = [*report.problems, *report.unchecked]
     if not answered:
         problems.append(f"{len(asked)} requests, {len(_answered(rig))} answered after {ANSWERED_S:.0f} s")

@@ -93,7 +93,8 @@ class Beside:
 class Rig(System):
     """See the module's text.
 
-    ``most_repeats``: how many calls may have been made again because of what was done so far.
+    ``moved_clock``: whether one has been wrong. ``most_repeats``: how many calls may have been made again because of what
+    was done so far.
     """
 
     def __init__(self, brokers: Brokers = "own", *, apart: bool = False) -> None:
@@ -105,6 +106,7 @@ class Rig(System):
         self.proxy: Proxy | None = None
         self.cluster: EmbeddedCluster | None = None
         self._broker: EmbeddedKafka | None = None
+        self.moved_clock = False
         self._crashes = 0
         self._clocks = self.folder / "clocks"
         self._clocks.mkdir()
@@ -212,6 +214,7 @@ class Rig(System):
 
     def move_clock(self, name: str, by_s: float) -> None:
         """Of one process, from now on: to ``by_s`` beside the machine's."""
+        self.moved_clock = True
         with contextlib.suppress(OSError):
             file = (self._clocks / str(self.pid(name))).open("r+b")  # never cut: it is mapped
             with file:

@@ -155,8 +155,9 @@ def day():
     return Day()
 
 
-def report(day, records):
-    return audit([record for topic in records for record in records[topic]], prices=PRICES, now_ms=day.log.clock())
+def report(day, records, **how):
+    read = [record for topic in records for record in records[topic]]
+    return audit(read, prices=PRICES, now_ms=day.log.clock(), **how)
 
 
 #: Topics in which one record more or less is noticed. A request may be there twice: it has one result.
@@ -274,3 +275,14 @@ def test_sums_are_not_judged_while_a_window_is_open(day):
     found = report(day, records | {"metrics": updates})
     assert found.ok
     assert "not final yet" in found.unchecked[0]
+
+
+def test_where_nothing_is_counted_any_more_open_windows_are_judged_by_their_newest_record(day):
+    records = day.records()
+    opened = [
+        replace(record, value=record.value.replace(b'"final":true', b'"final":false')) for record in records["metrics"]
+    ]
+    assert report(day, records | {"metrics": opened}, quiet=True).ok
+    (*_, last) = (record for record in opened if b'"requests":0' not in record.value)
+    lost = [record for record in opened if record.key != last.key]
+    assert any("in the windows" in problem for problem in report(day, records | {"metrics": lost}, quiet=True).problems)
