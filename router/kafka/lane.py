@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -35,10 +35,10 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 
-from router.kafka.horizon import Ends, Horizon
+from router.kafka.horizon import Ends, Horizon, Where
 from router.kafka.marks import Mark
 from router.kafka.rest import REST_TICK_S, rest_of_loop
-from router.kafka.stage import PREPARERS, Stage
+from router.kafka.stage import PREPARERS, Stage, Standing
 from router.kafka.table import Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import Committer, Unit, UnitLike
@@ -192,6 +192,18 @@ class Lane:
     def waiting(self) -> int:
         """Batches that wait to be handled."""
         return len(self._waiting)
+
+    def standing(self, ends: Mapping[Where, int]) -> Standing:
+        """``ends``: of the sources, as the broker last said."""
+        taken, partition = dict.fromkeys(self._stage.sources, 0), self._writer.partition
+        for waiting in list(self._waiting):  # asked from other threads, too
+            taken[waiting.rest.tp.topic] += len(waiting.rest.records)
+        return Standing(self._index, taken, {source: self.lag((source, partition), ends) or 0 for source in taken})
+
+    def lag(self, source: Where, ends: Mapping[Where, int]) -> int | None:
+        """Records and markers of a source that are not handled yet; ``None`` where that is not known."""
+        position, end = self.horizon.positions.get(source), ends.get(source)
+        return max(0, end - position) if position is not None and end is not None else None
 
     def busy_s(self, *, given: bool) -> float:
         """How long it will most likely begin no turn; ``given``: it is about to get a batch. From any thread."""

@@ -6,7 +6,7 @@ The same value runs on Kafka (``stage_app.py``) and on the in-memory log (``rout
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -31,6 +31,15 @@ class Resource(Protocol):
     async def stop(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a lane stands. By source: records ``taken`` from the topic and not handled yet, and those and the unread: ``lag``."""
+
+    index: Any
+    taken: Mapping[str, int]
+    lag: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """What a stage does. All but ``name``, ``sources`` and ``handle`` is optional; all but ``prefetch`` is free of I/O.
@@ -52,6 +61,8 @@ class Stage:
         ready: while ``False`` no batch is handled; ticks go on, what waits still waits.
         readable: asked before every fetch; ``False`` pauses that topic-partition without holding up the others; what a
             running fetch brings, and what already waits, still comes.
+        holds: asked like ``readable``, of a topic in a lane: ``True`` leaves it unread while others have records that matter
+            more to what the lane keeps in memory.
         index: builds from the table's rows what ``unit.index`` shall be, when a lane opens: heaps, open windows.
         rows: makes the container of one partition's table (``DictRows``, or one of the stage's own); ``None``: no table.
         resources: started before the first fetch, stopped after the last.
@@ -72,6 +83,7 @@ class Stage:
     prepare: Callable[[Batch], Sequence[Any]] | None = None
     ready: Callable[[], bool] | None = None
     readable: Callable[[TP], bool] | None = None
+    holds: Callable[[str, Standing], bool] | None = None
     index: Callable[[Any], Any] | None = None
     rows: Callable[[], Rows] | None = None
     resources: tuple[Resource, ...] = field(default=())
@@ -82,4 +94,4 @@ class Stage:
     culprit: Callable[[ConsumerRecord, Any], None] | None = None
 
 
-__all__ = ["PREPARERS", "Batch", "Handler", "Resource", "Stage", "UnitLike"]
+__all__ = ["PREPARERS", "Batch", "Handler", "Resource", "Stage", "Standing", "UnitLike"]

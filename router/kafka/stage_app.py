@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +23,7 @@ from router.contract.errors import ConfigError
 from router.kafka.admin import COMPACTED, MIB, TopicSpec, create_topics, partitions_of
 from router.kafka.asker import EASY_S, PUNCTUAL_S, Asker, asker_of
 from router.kafka.client import Client, Security
-from router.kafka.horizon import Ends
+from router.kafka.horizon import Ends, Where
 from router.kafka.lane import Lane, Tally
 from router.kafka.marks import Marks
 from router.kafka.stage import Stage
@@ -63,8 +63,11 @@ class StageApp(BatchApp):
         self.on_partitions_assigned.connect(self._on_assigned)
 
     def readable(self, tp: TP) -> bool:
-        gate = self.stage.readable
-        return gate is None or gate(tp)
+        gate, holds = self.stage.readable, self.stage.holds
+        if gate is not None and not gate(tp):
+            return False
+        lane = self.lanes.get(tp.partition) if holds is not None else None
+        return lane is None or holds is None or not holds(tp.topic, lane.standing(self._ends()))
 
     async def on_start(self) -> None:
         """Resources first: a stage that decides needs to know before its first batch."""
@@ -160,13 +163,16 @@ class StageApp(BatchApp):
         busy, quiet = PUNCTUAL_S if self.stage.punctual else EASY_S
         return quiet if all(now_s - lane.progress_s > QUIET_AFTER_S for lane in self.lanes.values()) else busy
 
+    def _ends(self) -> Mapping[Where, int]:
+        newest = self._newest_ends()
+        return newest.offsets if newest is not None else {}
+
     def _newest_ends(self) -> Ends | None:
         return self._asker.newest if self._asker is not None else None
 
     def liveness(self) -> dict[str, Any]:
         """How the stage stands, for JSON. ``lag``: records and markers to the end; ``None`` where not known yet."""
-        newest = self._newest_ends()
-        now_s, ends = time.monotonic(), newest.offsets if newest is not None else {}
+        now_s, ends = time.monotonic(), self._ends()
         return {
             "stage": self.stage.name,
             "state": self.state,
@@ -181,12 +187,11 @@ class StageApp(BatchApp):
         }
 
 
-def _stand(lane: Lane, source: tuple[str, int], ends: Any, now_s: float) -> dict[str, Any]:
-    position, end = lane.horizon.positions.get(source), ends.get(source)
+def _stand(lane: Lane, source: Where, ends: Mapping[Where, int], now_s: float) -> dict[str, Any]:
     return {
-        "position": position,
-        "end": end,
-        "lag": max(0, end - position) if position is not None and end is not None else None,
+        "position": lane.horizon.positions.get(source),
+        "end": ends.get(source),
+        "lag": lane.lag(source, ends),
         "progress_age_s": round(now_s - lane.progress_s, 3),
         "commit_age_s": round(now_s - lane.committed_s, 3),
         "read_to_ms": lane.horizon.read_to_ms,

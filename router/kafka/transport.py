@@ -33,9 +33,10 @@ from router.kafka.client import CONSUMER_TIMEOUT_MS
 SETTINGS: Mapping[str, Any] = {
     "web_enabled": False,  # Faust would listen on 0.0.0.0:6066
     "topic_disable_leader": True,  # its topic would be read record by record
-    "stream_buffer_maxsize": 8,  # batches, not records: 8 x 1 MiB waiting at an agent
+    "stream_buffer_maxsize": 8,  # batches, not records
     "stream_wait_empty": True,  # a rebalance waits until started batches are acknowledged
     "consumer_auto_offset_reset": "earliest",
+    "consumer_max_fetch_size": 512 * 1024,  # of a partition, as compressed: in memory it may be five times that
 }
 
 #: Faust hard-codes 1500 ms. aiokafka has one fetch in flight per broker: while it waits for the quiet partitions,

@@ -25,7 +25,7 @@ from router.core.price import UNPRICED, Price, cost_nano_usd
 from router.core.results import result_record, usage_record
 from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time
 from router.core.slip import Slip, SlipError, verify
-from router.kafka.stage import Stage
+from router.kafka.stage import Stage, Standing
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import LINGER_S, Context
@@ -43,6 +43,8 @@ DUE_S = 0.015
 DUE_AT_LEAST = 400
 #: Slips remembered as genuine, some 10 MiB: those of 2 s at 5,000 requests a second.
 VERIFIED_SLIPS = 10_000
+#: Open requests of a lane (4 kB each) beyond which decisions wait, and the unread outcomes while which they do: some turns' worth.
+MOST_OPEN, BEHIND = 10_000, 1_000
 #: Of what a worker calls things: it goes into rows, results and usage.
 MAX_NAME_CHARACTERS = 256
 MAX_MESSAGE_CHARACTERS = 2_000
@@ -84,10 +86,22 @@ class Settle:
             punctual=True,
             rows=lambda: SettleRows(self._max_ids),
             index=Book,
+            holds=self.holds,
             # A decision only opens a row, and its outcome comes later: the two may share a transaction.
             linger_s=LINGER_S,
             urgent=frozenset({self._results, *self._redispatch.values()}),
             culprit=self.culprit,
+        )
+
+    def holds(self, topic: str, standing: Standing) -> bool:
+        """Decisions wait while many requests are open and outcomes lie there unread: an outcome ends one without its decision.
+
+        Else settle, when it is behind, would open rows by the million only to close them later.
+        """
+        return (
+            topic == self._decisions
+            and len(standing.index.open) + standing.taken[topic] > MOST_OPEN
+            and standing.lag[self._outcomes] > BEHIND
         )
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:

@@ -2,7 +2,7 @@
 
 - Counted is the partition that is worst off: with lag, and its lane's last progress the longest ago.
 - A partition of which nothing was ever fetched counts as behind by one: even an empty one is read to its end at once.
-- A source that is held back on purpose (``readable`` false) and a stage that is not ready (no fresh snapshot) wait, and
+- A source that is held back on purpose (``readable`` false, ``holds`` true) and a stage that is not ready (no fresh snapshot) wait, and
   that is no standstill. Nor is it one while the ends are not known: the broker is away.
 - A rebalance that never ends is: lag 1, no progress.
 """
@@ -24,8 +24,6 @@ class Staged(Protocol):
 
     @property
     def name(self) -> str: ...
-    @property
-    def readable(self) -> Callable[[TP], bool] | None: ...
 
 
 class App(Protocol):
@@ -33,6 +31,7 @@ class App(Protocol):
 
     @property
     def stage(self) -> Staged: ...
+    def readable(self, tp: TP) -> bool: ...
     def liveness(self) -> Mapping[str, Any]: ...
 
 
@@ -68,11 +67,10 @@ class StageProbe:
         }
 
     def _behind(self, partitions: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-        readable = self.app.stage.readable
         for at, one in partitions.items():
             topic, _, number = at.rpartition("/")
             unfetched = one["position"] is None and one["end"] is not None
-            if (one["lag"] or unfetched) and (readable is None or readable(TP(topic, int(number)))):
+            if (one["lag"] or unfetched) and self.app.readable(TP(topic, int(number))):
                 yield at
 
 

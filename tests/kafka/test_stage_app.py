@@ -153,6 +153,30 @@ async def test_the_horizon_goes_on_where_partitions_move_and_come_back(client, p
     assert len(await read_committed(client, out)) == 100
 
 
+async def test_a_topic_is_held_while_the_lane_says_so_and_the_others_are_read(client, prefix, topics, tmp_path):
+    a, b, _out = topics
+    held, asked, seen = [True], {}, {a: 0, b: 0}
+
+    def handle(batch, unit):
+        seen[batch.tp.topic] += len(batch.records)
+
+    def holds(topic, standing):
+        asked.setdefault(topic, standing)
+        return topic == b and held[0]
+
+    stage = Stage(name=prefix, sources=(a, b), handle=handle, holds=holds, index=lambda rows: "the lane's own")
+    await fill(client, a, 100)
+    await fill(client, b, 100)
+    async with running(stage, client, tmp_path) as app:
+        await until(lambda: seen[a] == 100 and all(lane.lag((a, 0), app._ends()) == 0 for lane in app.lanes.values()))
+        assert seen[b] == 0
+        held[0] = False
+        await until(lambda: seen[b] == 100)
+    assert asked.keys() == {a, b}
+    assert {one.index for one in asked.values()} == {"the lane's own"}
+    assert {frozenset(one.lag) for one in asked.values()} == {frozenset((a, b))}
+
+
 async def test_a_stopped_flow_ends_the_look_of_an_idle_stage(client, prefix, topics, tmp_path, monkeypatch):
     """A rebalance would otherwise wait for it: recovery fetches changelogs, of which that look knows nothing."""
     a, _, out = topics

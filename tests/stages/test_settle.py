@@ -1,6 +1,7 @@
 """Settle on the in-memory log: what goes in by the contract, what comes out by the contract."""
 
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -14,9 +15,10 @@ from router.core.records import Load, Order, PricedAttempt
 from router.core.slip import Keyring, Slip, sign
 from router.core.token import open_token
 from router.kafka.client import Client
+from router.kafka.stage import Standing
 from router.stages import settle
 from router.stages.context import Context
-from router.stages.settle import build
+from router.stages.settle import BEHIND, MOST_OPEN, build
 from router.stages.settle_rows import OPEN
 from router.testing import MemoryLog
 
@@ -559,3 +561,19 @@ def test_memory_of_ids_is_flat_when_they_expire(world):
     rows = [world.log.rows(world.stage, partition) for partition in range(4)]
     assert [(row.kept, len(row.ids)) for row in rows] == [(0, 0)] * 4
     assert {key[:1] for row in rows for key, _ in row.items()} <= {b"k"}
+
+
+def test_decisions_wait_while_many_requests_are_open_and_outcomes_unread(world):
+    decisions, outcomes = "llm.decisions", "llm.outcomes"
+
+    def holds(topic, *, opened=0, taken=0, unread=0):
+        index = SimpleNamespace(open=dict.fromkeys(range(opened)))
+        return world.stage.holds(
+            topic, Standing(index, {decisions: taken, outcomes: 0}, {decisions: 9_999, outcomes: unread})
+        )
+
+    assert holds(decisions, opened=MOST_OPEN + 1, unread=BEHIND + 1)
+    assert holds(decisions, taken=MOST_OPEN + 1, unread=BEHIND + 1)
+    assert not holds(outcomes, opened=MOST_OPEN + 1, unread=BEHIND + 1)
+    assert not holds(decisions, opened=MOST_OPEN, unread=BEHIND + 1)
+    assert not holds(decisions, opened=MOST_OPEN + 1, unread=BEHIND)

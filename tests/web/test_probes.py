@@ -12,11 +12,10 @@ def partition(lag: int | None, age_s: float, position: int | None = 10) -> dict[
     return {"position": position, "end": end, "lag": lag, "progress_age_s": age_s, "commit_age_s": age_s}
 
 
-def probe(partitions: dict[str, object], readable=None, **said) -> StageProbe:
+def probe(partitions: dict[str, object], readable=lambda _: True, **said) -> StageProbe:
     whole = {"ready": True, "rebalancing": False, "partitions": partitions} | said
-    return StageProbe(
-        SimpleNamespace(stage=SimpleNamespace(name="llm-settle", readable=readable), liveness=lambda: whole)
-    )
+    app = SimpleNamespace(stage=SimpleNamespace(name="llm-settle"), readable=readable, liveness=lambda: whole)
+    return StageProbe(app)
 
 
 def test_the_partition_that_is_worst_off_speaks_for_the_stage():
