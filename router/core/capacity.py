@@ -15,9 +15,9 @@ DAY_S = 86_400
 MIB, GIB, TIB = 2**20, 2**30, 2**40
 
 #: CPU microseconds a request (workers: a call) by process of ``pointsman up``: ``benchmarks/full_path.py``, ``worker.py``.
-ROUTE_US, SETTLE_US, LEARNING_US, WORKER_US, BROKER_US = 75.0, 95.0, 55.0, 530.0, 140.0
-#: Of these, by token of the prompt in route (``tokens.py``: 0.034 us a byte), and the prompt that was measured.
-TOKEN_US, MEASURED_TOKENS = 0.14, 70
+ROUTE_US, SETTLE_US, LEARNING_US, WORKER_US, BROKER_US = 62.0, 78.0, 40.0, 530.0, 65.0
+#: Of these, by token of the prompt in route (``route.py``: 15 us for 100), and the prompt that was measured.
+TOKEN_US, MEASURED_TOKENS = 0.15, 70
 #: A longer prompt is counted in samples: so many tokens of it, or this share (``core/tokens.py``).
 EXACT_TOKENS, SAMPLED_TOKENS, SAMPLED_SHARE = 700, 550, 1 / 8
 #: Bytes of JSON around a prompt and an answer, and of each token.
@@ -165,7 +165,7 @@ def _needs(load: Workload, request_bytes: float, kept: float) -> Iterator[Need]:
     by_disk = BROKER_TIB * TIB / kept
     each, why, remedy = min(
         (by_bytes, f"{BROKER_MIB_S:.0f} MiB/s with copies", "compression at the producers; more brokers"),
-        (by_cpu, f"{BROKER_CORES} cores", "fewer partitions; compression costs the stages, not the broker"),
+        (by_cpu, f"{BROKER_CORES} cores", "fewer partitions; compression (`kafka.compression`)"),
         (by_disk, f"{BROKER_TIB:g} TiB of disk", "shorter retention of decisions, results and usage; compression"),
     )
     yield Need("brokers", max(load.replication, math.ceil(load.rate / each)), "brokers", each, why, remedy)
