@@ -4,7 +4,7 @@ Not a stage: a stage's lane stands still while it waits, and a call may take a m
 
 - At most ``concurrency`` calls in hand. A call is in hand until its outcome is *committed*: so a SIGKILL repeats at
   most ``concurrency`` calls. Free slots go to interactive topics first, within a lane to the partitions in turn; calls
-  of batch topics never hold the last quarter of the slots.
+  of batch topics never hold the last quarter of the slots, nor the last three fifths while interactive ones come.
 - What comes too late to be worth a call is passed over (``passes``): it takes no slot and leaves nothing behind.
 - One transaction a partition carries outcomes, the low-water offset (below it all is done) and, in the commit's
   metadata, what is done above it (``progress.py``). What finishes while a transaction commits shares the next.
@@ -43,8 +43,12 @@ MAX_POLL_INTERVAL_S = 24 * 3600
 #: More calls in hand might not fit the 4096 bytes that Kafka allows a commit's metadata.
 MOST_CONCURRENCY = 400
 
-#: Part of the slots that batch calls leave free.
-RESERVED = 0.25
+#: Part of the slots that batch calls leave free, and while interactive ones come: both share more than slots, and what
+#: takes most of two busy cores made interactive requests wait up to 1.9 times as long (``benchmarks/wide.py``).
+RESERVED, RESERVED_BESIDE = 0.25, 0.6
+
+#: For how long after an interactive call others are expected.
+BESIDE_S = 1.0
 
 #: Calls whose durations are remembered.
 LATELY = 64
@@ -63,7 +67,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         group: consumer group, and prefix of producer names.
         call: makes one call, returns what it leaves behind. May be cancelled, and made again elsewhere.
         interactive: topics whose records come first.
-        batch: topics whose calls leave a quarter of the slots free.
+        batch: topics whose calls leave a quarter of the slots free, three fifths while interactive ones come.
         concurrency: calls in hand at a time, 1..400.
         passes: asked of each record before its call starts, with the seconds that a quick call has taken lately until its
             outcome was committed (0 while none is in hand); ``True`` passes the record over, for good.
@@ -94,7 +98,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         self.last_start_s = self.last_end_s = float("nan")
         self._client, self._group = client, group
         self._lanes = (frozenset(interactive), frozenset(batch))
-        self._most = (concurrency, max(1, int(concurrency * (1 - RESERVED))))
+        self._concurrency = concurrency
+        self._interactive_s = float("-inf")  # when a call of theirs started last
         self._may_start, self._passes = may_start, passes
         self._took_s: deque[float] = deque(maxlen=LATELY)
         self._session_timeout_s = session_timeout_s
@@ -160,7 +165,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             "group": self._group,
             "assigned": len(self._shares),
             "rebalancing": self.rebalancing,
-            "concurrency": self._most[0],
+            "concurrency": self._concurrency,
             "in_hand": {"interactive": self._in_hand(0), "batch": self._in_hand(1)},
             "last_start_age_s": _age(now_s, self.last_start_s),
             "last_end_age_s": _age(now_s, self.last_end_s),
@@ -229,7 +234,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
     def _room(self, lane: int) -> int:
         """Calls of a lane that may start now."""
         busy = self._in_hand(0), self._in_hand(1)
-        return min(self._most[0] - sum(busy), self._most[1] - busy[1] if lane else self._most[0])
+        free = self._concurrency - sum(busy)
+        if lane == 0:
+            return free
+        beside = time.monotonic() - self._interactive_s < BESIDE_S
+        most = max(1, int(self._concurrency * (1 - (RESERVED_BESIDE if beside else RESERVED))))
+        return min(free, most - busy[1])
 
     def _open(self, lane: int) -> list[TopicPartition]:
         """Partitions of a lane whose records may be taken now."""
@@ -287,6 +297,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             if not self.rebalancing:
                 for record in records:
                     share.start(record)
+                if tp.topic in self._lanes[0]:
+                    self._interactive_s = time.monotonic()
             if tp in self._consumer.assignment() and share.progress.wanted != records[-1].offset + 1:
                 self._consumer.seek(tp, share.progress.wanted)
         return sum(map(len, fetched.values()))

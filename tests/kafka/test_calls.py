@@ -8,6 +8,7 @@ import orjson
 import pytest
 from aiokafka import TopicPartition
 
+from router.kafka import calls
 from router.kafka.admin import TopicSpec, committed, create_topics
 from router.kafka.calls import Outcome, Worker
 from tests.kafka.support import fill, read_committed, until, until_committed
@@ -81,6 +82,20 @@ async def test_batch_leaves_a_quarter_of_the_slots_to_interactive(client, prefix
         await until_committed(client, out, 200)
     assert provider.most[batch] <= 12
     assert sum(provider.most.values()) <= 16 + 12
+
+
+async def test_while_interactive_calls_come_batch_leaves_three_fifths(client, prefix, topics, monkeypatch):
+    monkeypatch.setattr(calls, "BESIDE_S", 60.0)
+    work, batch, out = topics
+    provider = Provider(out, hold=True)
+    await fill(client, work, 2)
+    async with running(Worker(client, prefix, provider, interactive=[work], batch=[batch], concurrency=20)):
+        await until(lambda: provider.in_hand[work] == 2)
+        await fill(client, batch, 100)
+        await until(lambda: provider.in_hand[batch] == 8)
+        provider.go.set()
+        await until_committed(client, out, 102)
+    assert provider.most[batch] == 8
 
 
 async def test_interactive_may_take_all_slots_and_comes_first(client, prefix, topics):
