@@ -22,11 +22,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from operator import itemgetter
 from typing import Any
 
 from aiokafka import TopicPartition
 
+from router.contract.codec import from_rfc3339
 from router.contract.topics import Names
 from router.history.ledger import Ledger, ListPrice, Outcome, Pair, Stored
 from router.kafka.admin import partitions_of
@@ -89,8 +89,8 @@ def audit(
 def judge(ledger: Ledger, *, now_ms: int, window_ms: int, quiet: bool = False) -> Report:
     """The report on a ledger that has been filled.
 
-    ``quiet``: nothing has been counted for seconds, so a window that is not final says in its newest record what it will
-    say in the last one, and is counted as that. So sums can be told where a clock that was wrong keeps windows open.
+    ``quiet``: nothing has been counted for seconds, so a window of a time that has not come, where a clock ran ahead, says
+    in its newest record what it will say in the final one, and is counted as that. Of one that is over, nothing excuses it.
     """
     rejected = {place for place, stage, _ in ledger.letters if stage == "settle"}
     outcomes = [outcome for outcome in ledger.outcomes if outcome.place not in rejected]
@@ -116,12 +116,12 @@ def judge(ledger: Ledger, *, now_ms: int, window_ms: int, quiet: bool = False) -
         "dead letters": _repeated("dead letter", ((stage, *place) for place, stage, _ in ledger.letters)),
     }
     finals = {_key(window) for window in _finals(ledger)}
-    still_open = {_key(window) for window in ledger.windows} - finals
+    still_open = {key: window for window in ledger.windows if (key := _key(window)) not in finals}
     unchecked: list[str] = []
-    if still_open and not quiet:
+    if any(not quiet or _end_ms(window) <= now_ms for window in still_open.values()):
         unchecked.append(f"sums of metrics: {len(still_open)} windows are not final yet")
     else:
-        kinds["sums of metrics"] = _wrong_sums(ledger, expected)
+        kinds["sums of metrics"] = _wrong_sums([*_finals(ledger), *still_open.values()], expected)
     problems = [line for found in kinds.values() for line in _bounded(found)]
     return Report(tuple(problems), tuple(unchecked), _figures(ledger, expected, now_ms))
 
@@ -226,13 +226,12 @@ def _orders(ledger: Ledger) -> Iterator[tuple[str, tuple[int, int]]]:
     yield from running.items()
 
 
-def _newest(ledger: Ledger) -> Iterable[dict[str, Any]]:
-    """The last word on each window: the final one, where there is one."""
-    return {_key(window): window for window in sorted(ledger.windows, key=itemgetter("final"))}.values()
-
-
 def _finals(ledger: Ledger) -> Iterator[dict[str, Any]]:
     return (window for window in ledger.windows if window["final"])
+
+
+def _end_ms(window: Mapping[str, Any]) -> int:
+    return from_rfc3339(window["window_start"]) + 1000 * int(window["window_s"])
 
 
 def _key(window: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -262,9 +261,9 @@ def _expected(
     return sums
 
 
-def _wrong_sums(ledger: Ledger, expected: Mapping[str, Counter[str]]) -> Iterator[str]:
+def _wrong_sums(windows: Iterable[Mapping[str, Any]], expected: Mapping[str, Counter[str]]) -> Iterator[str]:
     told: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for window in _newest(ledger):
+    for window in windows:
         row = told[window["model"]]
         for name in _SUMS:
             row[name] += window[name]

@@ -157,7 +157,7 @@ def day():
 
 def report(day, records, **how):
     read = [record for topic in records for record in records[topic]]
-    return audit(read, prices=PRICES, now_ms=day.log.clock(), **how)
+    return audit(read, **{"prices": PRICES, "now_ms": day.log.clock()} | how)
 
 
 #: Topics in which one record more or less is noticed. A request may be there twice: it has one result.
@@ -277,12 +277,15 @@ def test_sums_are_not_judged_while_a_window_is_open(day):
     assert "not final yet" in found.unchecked[0]
 
 
-def test_where_nothing_is_counted_any_more_open_windows_are_judged_by_their_newest_record(day):
-    records = day.records()
+def test_where_nothing_is_counted_any_more_windows_of_a_time_to_come_are_judged_by_their_newest_record(day):
+    records, before = day.records(), 0
     opened = [
         replace(record, value=record.value.replace(b'"final":true', b'"final":false')) for record in records["metrics"]
     ]
-    assert report(day, records | {"metrics": opened}, quiet=True).ok
+    assert report(day, records | {"metrics": opened}, quiet=True, now_ms=before).ok
+    assert report(day, records | {"metrics": opened}, quiet=True, now_ms=before).unchecked == ()
+    assert "not final yet" in report(day, records | {"metrics": opened}, quiet=True).unchecked[0]
     (*_, last) = (record for record in opened if b'"requests":0' not in record.value)
     lost = [record for record in opened if record.key != last.key]
-    assert any("in the windows" in problem for problem in report(day, records | {"metrics": lost}, quiet=True).problems)
+    found = report(day, records | {"metrics": lost}, quiet=True, now_ms=before)
+    assert any("in the windows" in problem for problem in found.problems)
