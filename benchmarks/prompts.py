@@ -6,20 +6,18 @@ than half the time that it takes for text.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.resources import files
 
 import orjson
 
 from router.core.tokens import o200k_base
+from router.demo import demo_prompts
 
 
 @cache
 def _tokens() -> list[int]:
-    lines = gzip.decompress((files("router") / "data" / "demo_prompts.jsonl.gz").read_bytes()).splitlines()
-    messages = (message for line in lines for message in orjson.loads(line)["body"]["messages"])
+    messages = (message for line in demo_prompts() for message in orjson.loads(line)["body"]["messages"])
     return o200k_base().encode_ordinary("\n\n".join(message["content"] for message in messages))
 
 

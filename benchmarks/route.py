@@ -2,8 +2,8 @@
 
     python benchmarks/route.py [--requests 40000] [--lengths FILE] [--json]
 
-Prompts have 100 tokens of the demo's prompts (``prompts.py``). The parts run as in a turn, on a batch of 1,000 requests, without Kafka: best of five, CPU time of
-this process. Then ``route`` alone as a process on a broker: requests lie ready, decisions are counted by a ``read_committed``
+Prompts have 100 tokens of the demo's prompts (``prompts.py``). The parts run as in a turn, on a batch of 1,000 requests,
+without Kafka: best of five, CPU time of this process. Then ``route`` alone as a process on a broker: requests lie ready, decisions are counted by a ``read_committed``
 consumer from its first batch of them to the last; a request leaves a decision and a work record in one transaction.
 Reference of both: tiktoken alone on the same texts, in this process, one thread.
 

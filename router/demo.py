@@ -45,6 +45,11 @@ Say = Callable[[str], None]
 T = TypeVar("T")
 
 
+def demo_prompts() -> list[bytes]:
+    """The requests of the demonstration, one line of the Batch format each."""
+    return gzip.decompress((files("router") / "data" / "demo_prompts.jsonl.gz").read_bytes()).splitlines()
+
+
 @dataclass(slots=True)
 class Group:
     """Results of one stratum and model."""
@@ -141,7 +146,7 @@ class _Play:
         self._client: Client = client_of(self._config)
 
     def run(self, began_s: float) -> Story:
-        prompts = gzip.decompress((files("router") / "data" / "demo_prompts.jsonl.gz").read_bytes()).splitlines()
+        prompts = demo_prompts()
         middle = len(prompts) // 2
         self._say(f"sending the first {middle:,} requests: nothing is known yet, so small and large are both tried")
         first = self._submit("first", prompts[:middle])

@@ -11,7 +11,8 @@
 [b'v']
 
 - A stage is handled as on Kafka: batches in order within a partition, ``prefetch`` and ``prepare`` before the turn,
-  ``ready`` and ``readable`` asked (``holds`` is not: a stage is never behind here), ticks in every partition, outputs and rows visible after the turn, all or nothing.
+  ``ready`` and ``readable`` asked (``holds`` is not: a stage is never behind here), ticks in every partition, outputs and
+  rows visible after the turn, all or nothing.
 - ``restart`` forgets what a process keeps in memory and rebuilds rows from the compacted changelog, and the index.
 - Followers and body readers among a stage's resources read this log; other resources are left alone.
 """

@@ -2,8 +2,8 @@
 
 - Counted is the partition that is worst off: with lag, and its lane's last progress the longest ago.
 - A partition of which nothing was ever fetched counts as behind by one: even an empty one is read to its end at once.
-- A source that is held back on purpose (``readable`` false, ``holds`` true) and a stage that is not ready (no fresh snapshot) wait, and
-  that is no standstill. Nor is it one while the ends are not known: the broker is away.
+- A source that is held back on purpose (``readable`` false, ``holds`` true) and a stage that is not ready (no fresh
+  snapshot) wait, and that is no standstill. Nor is it one while the ends are not known: the broker is away.
 - A rebalance that never ends is: lag 1, no progress.
 """
 
