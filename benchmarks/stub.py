@@ -84,10 +84,13 @@ async def lay_out(bootstrap: str, topic: str, values: Sequence[bytes], partition
 
 
 class StubWorkers:
-    """In a thread of its own: every work record gets a good outcome at once, at least once, in batches."""
+    """In a thread of its own: every work record gets a good outcome at once, at least once, in batches.
 
-    def __init__(self, bootstrap: str, names: Names, models: Iterable[str]) -> None:
-        self._bootstrap, self._outcomes = bootstrap, names.of("outcomes")
+    ``group``: the next ones of the same go on where these end, instead of answering all of it once more.
+    """
+
+    def __init__(self, bootstrap: str, names: Names, models: Iterable[str], *, group: str | None = None) -> None:
+        self._bootstrap, self._group, self._outcomes = bootstrap, group, names.of("outcomes")
         self._topics = [names.work(model, lane) for model in models for lane in ("interactive", "batch")]
         self._end, self._started = threading.Event(), threading.Event()
         self._failed: list[BaseException] = []
@@ -116,6 +119,7 @@ class StubWorkers:
         consumer = AIOKafkaConsumer(
             *self._topics,
             bootstrap_servers=self._bootstrap,
+            group_id=self._group,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             fetch_max_wait_ms=20,

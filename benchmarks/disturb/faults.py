@@ -6,6 +6,7 @@ caused (``Rig.crashed``) where no ended process tells of them.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -13,12 +14,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from benchmarks.disturb.rig import GUEST, Beside, Brokers, Rig
+from benchmarks.disturb.rig import GUEST, PARTITIONS, Beside, Brokers, Rig
+from benchmarks.stub import StubWorkers, lay_out, request
 from benchmarks.system import wait_for
+from router.contract.topics import Names
+from router.kafka.admin import end_offsets
+from router.kafka.client import Client
 from router.stages import NAMES as STAGES
+from router.stages.settle import MOST_OPEN
 
 #: Kafka gives a silent process up after this long, by the configuration's default.
 SESSION_S = 6.0
+#: A backlog: requests at once, twice. Settle opens all of the first, which is more than those beyond which it leaves
+#: decisions unread; so those of the second wait, while the outcomes of the first come in.
+PILE = MOST_OPEN * PARTITIONS * 3 // 2
+PILED_S = 180.0
 
 Act = Callable[[Rig, Random], None]
 ANY: tuple[Brokers, ...] = ("own", "proxied", "three")
@@ -146,6 +156,28 @@ def clock_jumps(rig: Rig, draw: Random) -> None:
     rig.move_clock(name, 0.0)
 
 
+def backlog(rig: Rig, draw: Random) -> None:
+    """Far more at once than the stages carry, and settle is killed while it leaves decisions unread to catch up."""
+    model, home, first = "elsewhere", rig.home_of("settle"), draw.randrange(10**9)
+    names = Names(rig.prefix)
+    pile = [request(number, model="pile") for number in range(first, first + 2 * PILE)]
+    results = _ends(rig, names.of("results"))
+    asyncio.run(lay_out(rig.bootstrap, names.of("requests"), pile[:PILE], PARTITIONS))
+    work = names.work(model, "interactive")
+    wait_for(lambda: _ends(rig, work) >= PILE, PILED_S, every_s=1.0)
+    with StubWorkers(rig.bootstrap, names, [model], group="stub"):
+        asyncio.run(lay_out(rig.bootstrap, names.of("requests"), pile[PILE:], PARTITIONS))
+        for _ in range(2):
+            time.sleep(draw.uniform(1, 4))
+            rig.send(home, signal.SIGKILL)
+        wait_for(lambda: _ends(rig, names.of("results")) >= results + len(pile), PILED_S, every_s=1.0)
+
+
+def _ends(rig: Rig, topic: str) -> int:
+    """How far a topic reaches, with the markers of transactions."""
+    return sum(asyncio.run(end_offsets(Client(rig.bootstrap), [topic])).values())
+
+
 def rolling_restart(rig: Rig, draw: Random) -> None:
     """Each process is asked to end, and the next when it is back: as for a new version."""
     names = rig.names()
@@ -204,6 +236,7 @@ FAULTS: dict[str, Fault] = {
     "network-mute": Fault(network("mute"), ("proxied",)),
     "network-delay": Fault(network("delay"), ("proxied",)),
     "clock-jumps": Fault(clock_jumps, all_ok=False),
+    "backlog": Fault(backlog),
     "rolling-restart": Fault(rolling_restart),
     "model-joins-and-leaves": Fault(model_joins_and_leaves),
 }

@@ -44,6 +44,7 @@ def judge(rig: Rig, *, all_ok: bool) -> tuple[dict[str, Any], list[str]]:
         "repeated_calls": calls.repeated,
         "most_repeats": rig.most_repeats,
         "replayed": replayed["identical"],
+        "most_open_in_a_lane": max(sum(load["open"].values()) for load in rig.values("load")),
         "opinions": opinions,
         "rewards": rewards,
         "final_windows": report.figures["final_windows"],

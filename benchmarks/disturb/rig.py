@@ -42,9 +42,16 @@ provider = "sim"
 input_usd_per_mtok = 2.50
 output_usd_per_mtok = 10.00
 concurrency = 32
+[models.elsewhere]
+provider = "external"
+input_usd_per_mtok = 0.15
+output_usd_per_mtok = 0.60
 [pools.auto]
 models = ["small", "large"]
 baseline = "large"
+[pools.pile]
+models = ["elsewhere"]
+baseline = "elsewhere"
 [pools.still]
 models = ["small", "large"]
 baseline = "large"
