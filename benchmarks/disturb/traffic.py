@@ -9,6 +9,7 @@ import asyncio
 import random
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,8 @@ from router.contract.ids import request_id
 DEADLINE_MS = 180_000
 #: How long the load's own clients may take to end.
 STOP_S = 60.0
+#: Genuine opinions that the end of the load waits for: a run without any would show nothing of them.
+LEAST_OPINIONS = 20
 #: Of the requests that are not about a pool's weights alone.
 BATCH_SHARE, SESSION_SHARE = 0.3, 0.2
 #: Of the results of pool ``auto``: how many get an opinion. All of pool ``still`` do, and all of those are refused.
@@ -44,7 +47,7 @@ class Traffic:
         self._draw = random.Random(seed)
         self._end, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self._number = 0
+        self._number = self._genuine = 0
         self.failure: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -61,28 +64,31 @@ class Traffic:
 
     async def _run(self) -> None:
         try:
-            await asyncio.gather(self._again(self._ask), self._again(self._judge))
+            await asyncio.gather(
+                self._again(self._ask, self._end.is_set),
+                self._again(self._judge, lambda: self._end.is_set() and self._genuine >= LEAST_OPINIONS),
+            )
         except BaseException as error:  # the thread's owner tells
             self.failure = error
             raise
         finally:
             self._done.set()
 
-    async def _again(self, work: Any) -> None:
-        """Until the end, with a new producer whenever one has given up."""
-        while not self._end.is_set():
+    async def _again(self, work: Any, enough: Callable[[], bool]) -> None:
+        """Until there is enough, with a new producer whenever one has given up."""
+        while not enough():
             producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, enable_idempotence=True, linger_ms=2)
             try:
                 await producer.start()
-                await work(producer)
+                await work(producer, enough)
             except KafkaError:
                 await asyncio.sleep(0.5)
             finally:
                 await asyncio.wait([asyncio.create_task(producer.stop())], timeout=5.0)
 
-    async def _ask(self, producer: AIOKafkaProducer) -> None:
+    async def _ask(self, producer: AIOKafkaProducer, enough: Callable[[], bool]) -> None:
         began_s, first = time.monotonic(), self._number
-        while not self._end.is_set():
+        while not enough():
             lane, value = self._request()
             key = request_id(value["router"]["tenant"], value["custom_id"]).encode()
             await producer.send(f"{self._prefix}.requests{lane}", orjson.dumps(value), key=key)
@@ -98,7 +104,7 @@ class Traffic:
         lane = ".batch" if draw.random() < BATCH_SHARE else ""
         return lane, request(f"q{self._number}", model=model, text=draw.choice(TEXTS), **how)
 
-    async def _judge(self, producer: AIOKafkaProducer) -> None:
+    async def _judge(self, producer: AIOKafkaProducer, enough: Callable[[], bool]) -> None:
         consumer = AIOKafkaConsumer(
             f"{self._prefix}.results",
             bootstrap_servers=self._bootstrap,
@@ -108,7 +114,7 @@ class Traffic:
         )
         await consumer.start()
         try:
-            while not self._end.is_set():
+            while not enough():
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     for record in records:
                         await self._opine(record, producer)
@@ -125,5 +131,6 @@ class Traffic:
             token = token[:-2] + ("AA" if not token.endswith("AA") else "BB")  # forged
             opinion = {"kind": "thumbs", "value": 0.0, "feedback_token": token, "comment": "forged"}
         else:
+            self._genuine += 1
             opinion = {"kind": "thumbs", "value": float(self._draw.random() < 0.8), "feedback_token": token}
         await producer.send(f"{self._prefix}.feedback", orjson.dumps(opinion), key=record.key)
