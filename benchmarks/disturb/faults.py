@@ -157,7 +157,10 @@ def clock_jumps(rig: Rig, draw: Random) -> None:
 
 
 def backlog(rig: Rig, draw: Random) -> None:
-    """Far more at once than the stages carry, and settle is killed while it leaves decisions unread to catch up."""
+    """Far more at once than the stages carry, and settle is killed while it leaves decisions unread to catch up.
+
+    What comes behind waits for it, on a busy machine until its deadline.
+    """
     model, home, first = "elsewhere", rig.home_of("settle"), draw.randrange(10**9)
     names = Names(rig.prefix)
     pile = [request(number, model="pile") for number in range(first, first + 2 * PILE)]
@@ -236,7 +239,7 @@ FAULTS: dict[str, Fault] = {
     "network-mute": Fault(network("mute"), ("proxied",)),
     "network-delay": Fault(network("delay"), ("proxied",)),
     "clock-jumps": Fault(clock_jumps, all_ok=False),
-    "backlog": Fault(backlog),
+    "backlog": Fault(backlog, all_ok=False),
     "rolling-restart": Fault(rolling_restart),
     "model-joins-and-leaves": Fault(model_joins_and_leaves),
 }
