@@ -32,6 +32,8 @@ COMMANDS = {
     "explain": "explain",
     "replay": "explain",
     "audit": "audit",
+    "train": "train",
+    "evaluate": "train",
     "topics": "topics",
     "config": "config",
     "plan": "plan",

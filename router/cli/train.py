@@ -1,0 +1,123 @@
+"""``train`` and ``evaluate``: fit a classifier to real answers, and say what it is worth on others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from router.train.score import Evaluation
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_FILE)
+@click.option("--out", type=_FILE, required=True, metavar="M.npz", help="The classifier; a report goes beside it.")
+@click.option("--folds", type=click.IntRange(2, 50), default=5, show_default=True, help="Parts left out in turn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the folds and the intervals.")
+def train(*, files: tuple[Path, ...], out: Path, folds: int, seed: int) -> None:
+    """Fit a classifier to rows of real answers: task class, and p_ok of each model.
+
+    Rows are JSONL as docs/classifier.md describes them. Writes M.npz and, in M-report/, a model card with pictures.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from router.train.report import trained, write_report
+    from router.train.rows import read_rows
+
+    rows = read_rows(files)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        made = trained(rows, files=[file.name for file in files], folds=folds, seed=seed, progress=tell)
+    out.write_bytes(made.artefact.to_bytes())
+    folder = write_report(out.with_name(f"{out.stem}-report"), made)
+    click.echo(page(made.evaluation, f"held out, {folds} folds"))
+    click.echo(f"\n{out}: version {made.artefact.version}, {out.stat().st_size:,} bytes; report: {folder / 'card.md'}")
+
+
+@click.command
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_FILE)
+@click.option("--model", type=_FILE, required=True, metavar="M.npz", help="The classifier.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--scores", type=_FILE, metavar="OUT", help="Write p_ok of every row, also of rows without arms.")
+@click.option("--picture", type=_FILE, metavar="PNG", help="Draw the cost-quality curve.")
+@click.option("--strong", metavar="MODEL", help="The model that calls are saved of [the best].")
+@click.option("--cheap", metavar="MODEL", help="The one that takes them [the cheapest].")
+@click.option("--draws", type=click.IntRange(100, 100_000), default=2000, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+def evaluate(
+    *,
+    files: tuple[Path, ...],
+    model: Path,
+    as_json: bool,
+    scores: Path | None,
+    picture: Path | None,
+    strong: str | None,
+    cheap: str | None,
+    draws: int,
+    seed: int,
+) -> None:
+    """Say what a classifier is worth on rows that it was not fitted to: APGR, CPT, calibration, with 95 % intervals."""
+    from router.contract.errors import ConfigError
+    from router.train import score
+    from router.train.pictures import cost_quality
+    from router.train.rows import read_rows
+
+    artefact = score.load(model)
+    rows = read_rows(files, scored=scores is None)
+    p_ok = score.p_ok_of(artefact, rows)
+    if scores is not None:
+        score.write_scores(scores, rows, artefact.heads.models, p_ok)
+    judged = [at for at, row in enumerate(rows) if row.arms]
+    if not judged:
+        if as_json or picture is not None:
+            raise ConfigError("no row has arms: there is nothing to judge by")
+        click.echo(f"{len(rows):,} rows scored, none has arms to judge by")
+        return
+    found = score.evaluate(
+        [rows[at] for at in judged],
+        artefact.heads.models,
+        p_ok[judged],
+        strong=strong,
+        cheap=cheap,
+        draws=draws,
+        seed=seed,
+    )
+    if picture is not None:
+        cost_quality(picture, found)
+    click.echo(json.dumps(found.document(), indent=2) if as_json else page(found, model.name))
+
+
+def page(found: Evaluation, about: str) -> str:
+    """An evaluation for people."""
+    from router.train.measure import LEVELS
+
+    names = "  ".join(f"{model} {quality:.3f}" for model, quality in found.quality.items())
+    head = ["", "APGR", *(f"CPT{100 * level:.0f}" for level in LEVELS)]
+    lines = [
+        f"{about}: {found.rows:,} rows; quality of each model alone: {names}",
+        f"calls to {found.strong} saved by {found.cheap}; 95 % intervals",
+        "",
+        f"  {head[0]:<14}" + "".join(f"{name:>24}" for name in head[1:]),
+    ]
+    for way in found.ways:
+        cells = [way.apgr, *(way.cpt[level] for level in LEVELS)]
+        shown = (f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in cells)
+        lines.append(f"  {way.name:<14}" + "".join(f"{cell:>24}" for cell in shown))
+    lines.append(
+        f"  {'random':<14}" + "".join(f"{value:>24}" for value in ("0.500", *(f"{level:.3f}" for level in LEVELS)))
+    )
+    lines += ["", "  calibration error (ECE)"]
+    lines += [f"    {model}: {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for model, one in found.ece.items()]
+    return "\n".join(lines)

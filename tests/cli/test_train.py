@@ -1,0 +1,69 @@
+"""``train`` and ``evaluate`` as a user calls them."""
+
+import json
+
+import pytest
+
+from router.cli import run
+from tests.train.made import rows, write
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("train")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    answers = write(folder / "answers.jsonl", rows(300))
+    assert run(["train", str(answers), "--out", str(folder / "model.npz"), "--folds", "3"]) == 0
+    return folder / "model.npz"
+
+
+def test_a_classifier_and_its_report_are_written(model):
+    report = model.parent / "model-report"
+    assert {path.name for path in report.iterdir()} == {"card.md", "curve.png", "reliability.png"}
+    assert model.stat().st_size < 1024 * 1024
+
+
+def test_it_is_judged_on_other_rows(model, folder, capsys):
+    later = write(folder / "later.jsonl", rows(300, seed=3))
+    asked = ["evaluate", str(later), "--model", str(model), "--draws", "100"]
+    assert run([*asked, "--json", "--picture", str(folder / "curve.png")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["apgr"]["value"] > 0.6
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert run(asked) == 0
+    page = capsys.readouterr().out
+    assert all(word in page for word in ("APGR", "CPT95", "oracle", "random", "calibration error"))
+
+
+def test_prompts_alone_are_scored(model, folder, capsys):
+    alone = [{"id": row["id"], "prompt": row["prompt"]} for row in rows(20, seed=4)]
+    prompts, out = write(folder / "prompts.jsonl", alone), folder / "scores.jsonl"
+    assert run(["evaluate", str(prompts), "--model", str(model), "--scores", str(out)]) == 0
+    assert "20 rows scored" in capsys.readouterr().out
+    scores = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [score["id"] for score in scores] == [row["id"] for row in alone]
+    assert all(set(score["p_ok"]) == {"strong", "cheap"} for score in scores)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "absent.npz"], "absent.npz: No such file"),
+        (["--model", "answers.jsonl"], "answers.jsonl: no classifier"),
+        (["--model", "model.npz", "--strong", "nobody"], "no model 'nobody' in the rows; there are cheap, strong"),
+        (["--model", "model.npz", "--strong", "cheap"], "no gap to recover"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(model, arguments, says, capsys, monkeypatch):
+    monkeypatch.chdir(model.parent)
+    assert run(["evaluate", "answers.jsonl", *arguments, "--draws", "100"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_rows_of_a_model_that_it_does_not_know_are_refused(model, folder, capsys):
+    other = [row | {"arms": {**row["arms"], "third": {"quality": 1}}} for row in rows(5)]
+    assert run(["evaluate", str(write(folder / "other.jsonl", other)), "--model", str(model)]) == 2
+    assert "not fitted to third: only to cheap, strong" in capsys.readouterr().err

@@ -1,0 +1,116 @@
+"""A classifier comes back from its file as it was, and nothing else comes in."""
+
+import io
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from router.core.artefact import Artefact, ArtefactError
+from router.core.features import BITS, SURFACE, features_of, ids_of
+from router.core.learned import Heads, LearnedClassifier
+
+
+@pytest.fixture(scope="module")
+def artefact():
+    draw = np.random.default_rng(1)
+    heads = Heads.of(
+        ["large", "small"],
+        ["code", "maths"],
+        weights=draw.normal(size=(4, 2**BITS)) * (draw.random((4, 2**BITS)) < 0.02),
+        surface=draw.normal(size=(4, len(SURFACE))),
+        bias=draw.normal(size=4),
+        mean=draw.random(len(SURFACE)),
+        deviation=draw.random(len(SURFACE)) + 0.1,
+    )
+    return Artefact(heads, {("large", "small"): (0.1, 0.3)}, {"rows": 7})
+
+
+def repacked(file, **changes):
+    """The same file with some of its entries changed; ``None`` leaves one out."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(file)) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in old.namelist():
+            entry = changes.get(name.removesuffix(".npy"), old.read(name))
+            if entry is not None:
+                new.writestr(name, entry)
+    return packed.getvalue()
+
+
+def npy(array, **how):
+    packed = io.BytesIO()
+    np.save(packed, array, **how)
+    return packed.getvalue()
+
+
+def test_it_comes_back_and_has_the_same_version(artefact):
+    found = Artefact.from_bytes(artefact.to_bytes())
+    assert (found.version, found.gain_edges, found.card) == (artefact.version, artefact.gain_edges, artefact.card)
+    asked = features_of([ids_of("Write a function that adds two numbers")])
+    assert np.array_equal(found.heads.logits(asked), artefact.heads.logits(asked))
+
+
+def test_the_version_is_that_of_the_content_however_it_is_packed(artefact):
+    assert Artefact.from_bytes(repacked(artefact.to_bytes())).version == artefact.version
+
+
+def test_another_weight_is_another_version(artefact):
+    changed = artefact.heads.weights.copy()
+    changed[5, 0] += 1
+    found = Artefact.from_bytes(repacked(artefact.to_bytes(), weights=npy(changed)))
+    assert found.version != artefact.version
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (b"", "no classifier"),
+        (b"PK nonsense", "no classifier"),
+        (bytes(6 * 1024 * 1024), "at most"),
+    ],
+)
+def test_what_is_no_classifier_is_refused(file, says):
+    with pytest.raises(ArtefactError, match=says):
+        Artefact.from_bytes(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"bias": None}, "holds"),
+        ({"bias": npy(np.zeros(3, np.float32))}, r"bias: float32 \(3,\), not float32 \(4,\)"),
+        ({"bias": npy(np.full(4, np.nan, np.float32))}, "no number"),
+        ({"deviation": npy(np.zeros(len(SURFACE), np.float32))}, "not above 0"),
+        ({"weights": npy(np.zeros((9, 4), np.int8))}, "weights"),
+        ({"meta": npy(np.frombuffer(b"{", np.uint8))}, "description"),
+        ({"meta": npy(np.frombuffer(b'{"format": 99}', np.uint8))}, "format 99"),
+        ({"bias": npy(np.array([pickle.loads], object), allow_pickle=True)}, "no classifier"),
+        ({"bias": b"x" * 70_000_000}, "unpacks to more"),
+    ],
+)
+def test_what_does_not_fit_is_named(artefact, changes, says):
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as smaller,
+        zipfile.ZipFile(io.BytesIO(repacked(artefact.to_bytes(), **changes))) as found,
+    ):
+        for name in found.namelist():
+            smaller.writestr(name, found.read(name))
+    with pytest.raises(ArtefactError, match=says):
+        Artefact.from_bytes(packed.getvalue())
+
+
+def test_a_prompt_has_the_class_of_the_largest_head_and_a_probability_a_model(artefact):
+    classifier = LearnedClassifier(artefact.heads, "general")
+    asked = [ids_of(text) for text in ("Write a function", "", "What is 7 times 8?")]
+    found = classifier.classify(asked)
+    assert [each.task_class for each in found] == [classifier.classify([one])[0].task_class for one in asked]
+    assert all(set(each.p_ok) == {"large", "small"} and min(each.p_ok.values()) >= 0 for each in found)
+    assert {each.task_class for each in found} <= {"code", "maths"}
+
+
+def test_a_prompt_unlike_all_is_no_more_than_the_most_unlike(artefact):
+    wild = features_of([ids_of("\n" * 3000), ids_of("$" * 3000)])
+    reach = np.abs(artefact.heads.surface).sum(axis=1) * 3 + np.abs(artefact.heads.bias)
+    assert (np.abs(artefact.heads.logits(wild)) <= reach + 30).all()

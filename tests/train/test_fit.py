@@ -1,0 +1,116 @@
+"""What was fitted is right about rows that it has not seen."""
+
+import json
+
+import numpy as np
+import pytest
+
+from router.contract.errors import ConfigError
+from router.core.artefact import Artefact
+from router.core.features import ids_of
+from router.core.learned import LearnedClassifier
+from router.train.fit import fit, gain_edges, split
+from router.train.report import trained, write_report
+from router.train.rows import read_rows
+from router.train.score import evaluate, p_ok_of
+from tests.train.made import rows, write
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    return read_rows([write(tmp_path_factory.mktemp("seen") / "rows.jsonl", rows(600))])
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory):
+    return read_rows([write(tmp_path_factory.mktemp("unseen") / "rows.jsonl", rows(600, seed=2))])
+
+
+@pytest.fixture(scope="module")
+def made(seen):
+    return trained(seen, files=["rows.jsonl"])
+
+
+def judged(artefact, found):
+    return evaluate(found, artefact.heads.models, p_ok_of(artefact, found), draws=200)
+
+
+def test_it_tells_easy_from_hard_and_its_probabilities_are_right(made, unseen):
+    found = judged(made.artefact, unseen)
+    assert (found.strong, found.cheap) == ("strong", "cheap")
+    ours, length, oracle = found.ways
+    assert 0.6 < ours.apgr.low < ours.apgr.value < oracle.apgr.value
+    assert length.difference.high < 0 < oracle.difference.low
+    assert all(figure.value < 0.08 for figure in found.ece.values())
+
+
+def test_held_out_figures_are_those_of_rows_that_it_has_not_seen(made, unseen):
+    assert made.evaluation.ways[0].apgr.value == pytest.approx(
+        judged(made.artefact, unseen).ways[0].apgr.value, abs=0.05
+    )
+
+
+def test_the_file_says_the_same(made, unseen):
+    again = Artefact.from_bytes(made.artefact.to_bytes())
+    assert np.array_equal(p_ok_of(again, unseen), p_ok_of(made.artefact, unseen))
+    assert again.card["held_out"]["apgr"]["value"] == made.evaluation.ways[0].apgr.value
+
+
+def test_the_same_rows_make_the_same_version(made, seen):
+    assert trained(seen, files=["rows.jsonl"]).artefact.version == made.artefact.version
+
+
+def test_classes_are_learned_where_rows_name_them(made):
+    asked = [ids_of(text) for text in ("the entropy of a tensor", "my parcel and the refund")]
+    found = LearnedClassifier(made.artefact.heads, "general").classify(asked)
+    assert [each.task_class for each in found] == ["science", "service"]
+
+
+def test_graded_quality_is_learned_as_its_mean(tmp_path):
+    graded = read_rows([write(tmp_path / "rows.jsonl", rows(400, graded=True))])
+    fitted = fit(graded)
+    cheap = fitted.models.index("cheap")
+    truth = np.array([row.arms["cheap"].quality for row in graded])
+    assert np.corrcoef(fitted.held_out[:, cheap], truth)[0, 1] > 0.9
+    assert fitted.held_out[:, cheap].mean() == pytest.approx(truth.mean(), abs=0.02)
+
+
+def test_equal_texts_are_never_apart():
+    texts = ["a", "b", "a", "c", "d", "b", "e", "f"]
+    for known, asked in split(texts, 3, seed=0):
+        assert not {texts[at] for at in known} & {texts[at] for at in asked}
+        assert len(known) + len(asked) == len(texts)
+
+
+def test_bands_hold_a_third_each():
+    p_ok = np.random.default_rng(0).random((3000, 2))
+    low, high = gain_edges(["a", "b"], p_ok)["a", "b"]
+    gain = p_ok[:, 0] - p_ok[:, 1]
+    assert [(gain < low).mean(), (gain > high).mean()] == pytest.approx([1 / 3, 1 / 3], abs=0.01)
+
+
+def test_what_cannot_be_learned_is_said(seen):
+    with pytest.raises(ConfigError, match="at least 100"):
+        fit(seen[:99])
+    with pytest.raises(ConfigError, match="models"):
+        fit([*seen[:-1], type(seen[-1])("z", seen[-1].prompt, {"strong": seen[-1].arms["strong"]})])
+    alike = [type(row)(row.id, row.prompt, {"a": row.arms["strong"], "b": seen[0].arms["cheap"]}) for row in seen]
+    with pytest.raises(ConfigError, match="b: all answers have quality"):
+        fit(alike)
+
+
+def test_the_report_has_a_card_and_its_pictures(made, tmp_path):
+    folder = write_report(tmp_path / "report", made)
+    card = (folder / "card.md").read_text()
+    assert made.artefact.version in card
+    assert "`science`, `service`" in card
+    for name in ("curve.png", "reliability.png"):
+        assert name in card
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_document_is_json_and_has_the_promised_fields(made, unseen):
+    document = json.loads(json.dumps(judged(made.artefact, unseen).document()))
+    for name in ("apgr", "cpt50", "cpt80", "cpt95"):
+        assert document[name]["low"] <= document[name]["value"] <= document[name]["high"]
+    assert set(document["ece"]) == {"strong", "cheap"}
