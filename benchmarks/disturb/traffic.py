@@ -24,8 +24,9 @@ from router.contract.ids import request_id
 DEADLINE_MS = 180_000
 #: How long the load's own clients may take to end.
 STOP_S = 60.0
-#: Genuine opinions that the end of the load waits for: a run without any would show nothing of them.
-LEAST_OPINIONS = 20
+#: Genuine opinions that the end of the load waits for, and how long: a run without any would show nothing of them, but where
+#: a clock is wrong there may be no more answers to have one of.
+LEAST_OPINIONS, OPINIONS_S = 20, 30.0
 #: Of the requests that are not about a pool's weights alone.
 BATCH_SHARE, SESSION_SHARE = 0.3, 0.2
 #: Of the results of pool ``auto``: how many get an opinion. All of pool ``still`` do, and all of those are refused.
@@ -48,6 +49,7 @@ class Traffic:
         self._end, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._number = self._genuine = 0
+        self._end_s = 0.0
         self.failure: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -58,6 +60,7 @@ class Traffic:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Waits for the work, not for the thread: what a lost broker has left of a client may not heed a cancellation."""
+        self._end_s = time.monotonic()
         self._end.set()
         if not self._done.wait(STOP_S):
             self.failure = self.failure or TimeoutError(f"the load has not ended after {STOP_S:.0f} s")
@@ -66,13 +69,17 @@ class Traffic:
         try:
             await asyncio.gather(
                 self._again(self._ask, self._end.is_set),
-                self._again(self._judge, lambda: self._end.is_set() and self._genuine >= LEAST_OPINIONS),
+                self._again(self._judge, self._has_judged),
             )
         except BaseException as error:  # the thread's owner tells
             self.failure = error
             raise
         finally:
             self._done.set()
+
+    def _has_judged(self) -> bool:
+        late = time.monotonic() > self._end_s + OPINIONS_S
+        return self._end.is_set() and (late or self._genuine >= LEAST_OPINIONS)
 
     async def _again(self, work: Any, enough: Callable[[], bool]) -> None:
         """Until there is enough, with a new producer whenever one has given up."""
