@@ -113,11 +113,10 @@ def page(found: Evaluation, about: str) -> str:
     ]
     for way in found.ways:
         cells = [way.apgr, *(way.cpt[level] for level in LEVELS)]
-        shown = (f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in cells)
-        lines.append(f"  {way.name:<14}" + "".join(f"{cell:>24}" for cell in shown))
+        lines.append(f"  {way.name:<14}" + "".join(f"{cell!s:>24}" for cell in cells))
     lines.append(
         f"  {'random':<14}" + "".join(f"{value:>24}" for value in ("0.500", *(f"{level:.3f}" for level in LEVELS)))
     )
     lines += ["", "  calibration error (ECE)"]
-    lines += [f"    {model}: {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for model, one in found.ece.items()]
+    lines += [f"    {model}: {one}" for model, one in found.ece.items()]
     return "\n".join(lines)

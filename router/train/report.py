@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from router import __version__
 from router.core.artefact import Artefact
 from router.train.fit import Progress, fit
-from router.train.measure import DRAWS, Figure, Judged, qualities_of
+from router.train.measure import DRAWS, Judged, qualities_of
 from router.train.pictures import cost_quality, reliability
 from router.train.rows import Row
 from router.train.score import Evaluation, evaluate
@@ -121,8 +121,4 @@ def write_report(folder: Path, made: Trained) -> Path:
 
 def _way(way: Judged) -> str:
     cells = [way.apgr, *way.cpt.values()]
-    return f"| {way.name} | {' | '.join(map(_told, cells))} | {_told(way.difference) if way.difference else ''} |"
-
-
-def _told(figure: Figure) -> str:
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"| {way.name} | {' | '.join(map(str, cells))} | {way.difference or ''} |"
