@@ -43,6 +43,8 @@ from router.work.provider import Answer
 from router.work.sim import Simulator, serving
 from router.work.worker import new_workers
 
+#: Of every topic.
+PARTITIONS = 4
 CAVEATS = [
     "simulator, worker and broker share this machine's cores, so rates are those of the whole",
     "the work records lie ready, no router writes them meanwhile; a simulated answer has about 80 tokens",
@@ -106,12 +108,14 @@ async def bare(base_url: str, works: Sequence[Work], concurrency: int) -> float:
 async def through_kafka(client: Client, base_url: str, works: Sequence[Work], concurrency: int) -> tuple[float, float]:
     """Calls a second from the first work record taken to the last outcome committed, and CPU µs a call in this process."""
     names, config = Names("bench"), loads(CONFIG.format(base_url=base_url, concurrency=concurrency), environ={})
-    await create_topics(client, {n: TopicSpec(max_bytes=t.max_bytes) for n, t in names.all(["small"]).items()})
+    await create_topics(
+        client, {n: TopicSpec(partitions=PARTITIONS, max_bytes=t.max_bytes) for n, t in names.all(["small"]).items()}
+    )
     async with AIOKafkaProducer(linger_ms=5, **client.aiokafka()) as producer:
         for number, work in enumerate(works):
-            await producer.send(names.work("small"), encode(work), partition=number % 4)
+            await producer.send(names.work("small"), encode(work), partition=number % PARTITIONS)
         await producer.flush()
-    installation = SimpleNamespace(client=client, config=config, names=names, clock=wall_ms)
+    installation = SimpleNamespace(client=client, config=config, names=names, clock=wall_ms, partitions=PARTITIONS)
     outcomes = AIOKafkaConsumer(
         names.of("outcomes"), auto_offset_reset="earliest", isolation_level="read_committed", **client.aiokafka()
     )
