@@ -4,7 +4,8 @@
 
 Prompts have 100 tokens of the demo's prompts (``prompts.py``). The parts run as in a turn, on a batch of 1,000 requests,
 without Kafka: best of five, CPU time of this process. Then ``route`` alone as a process on a broker: requests lie ready, decisions are counted by a ``read_committed``
-consumer from its first batch of them to the last; a request leaves a decision and a work record in one transaction.
+consumer from its first batch of them to the last; a request leaves a decision and a work record in one transaction. Its classifier
+is the one that is shipped.
 Reference of both: tiktoken alone on the same texts, in this process, one thread.
 
 With a file of lengths (JSON lines with ``prompt_tokens``, may be gzipped, such as the Azure trace of conversations; also by
@@ -36,8 +37,10 @@ from benchmarks.prompts import texts
 from benchmarks.report import Report, finish, options
 from benchmarks.stages import Stages
 from benchmarks.stub import count, lay_out
+from router.classifier import built_in
 from router.config import loads
 from router.contract.requests import decode_request
+from router.core.decide import decide
 from router.core.prompt import read_body
 from router.core.slip import Keyring
 from router.core.tokens import o200k_base
@@ -47,9 +50,17 @@ from router.kafka.transport import Batch
 from router.kafka.unit import Unit
 from router.stages.context import Context
 from router.stages.route import build
+from router.stages.route_records import facts_of
+from router.stages.snapshot import Snapshots
+from router.stages.taxonomy import Asking
 
 REQUESTS = 1000
-TOKENS = 100
+TOKENS, LONG_TOKENS = 100, 700
+#: Requests that share the price of numpy's calls: as in a turn under load.
+CLASSED_AT_ONCE = 100
+CLASS, DECIDE = "class: features, classifier, stratum", "decide"
+#: Features, class and decision to tokenising.
+CLASS_GOAL = 0.5
 #: Rates to tiktoken's: of short prompts, and of a file's lengths.
 GOAL, LENGTHS_GOAL = 0.6, 1.5
 LENGTHS = "POINTSMAN_BENCH_LENGTHS"
@@ -76,11 +87,17 @@ def value(number: int, text: str) -> bytes:
     return orjson.dumps({"custom_id": f"r-{number}", "body": body, "router": router})
 
 
-def parts() -> dict[str, float]:
-    """CPU microseconds a request of each part; that of the reference first."""
-    context = Context(config=loads(CONFIG), client=Client("127.0.0.1:1"), keyring=Keyring((b"k" * 32,)), partitions=4)
+def parts(tokens: int) -> dict[str, float]:
+    """CPU microseconds a request of each part, for prompts of so many tokens; that of the reference first."""
+    context = Context(
+        config=loads(CONFIG),
+        client=Client("127.0.0.1:1"),
+        keyring=Keyring((b"k" * 32,)),
+        partitions=4,
+        artefact=built_in(),
+    )
     stage = build(context)[0]
-    short = list(texts([TOKENS] * REQUESTS))
+    short = list(texts([tokens] * REQUESTS))
     values = [value(number, text) for number, text in enumerate(short)]
     tp = TP("llm.requests", 0)
     records = [
@@ -101,13 +118,28 @@ def parts() -> dict[str, float]:
     bodies = [decode_request(one).request.body for one in values]
     prompts = [read_body(body) for body in bodies]
     encode = o200k_base().encode_ordinary
+    snapshots = Snapshots(context.config, context.artefact)
+    snapshot = snapshots.current(context.clock())
+    asking = [Asking(one.parsed.model, one.seen, one.tokens.tokens) for one in prepared.prepared]
+    kinds = snapshots.taxonomy.of(asking)
+    now_ms = context.clock()
+    facts = [
+        facts_of(one, kind, now_ms, now_ms + 60_000, None) for one, kind in zip(prepared.prepared, kinds, strict=True)
+    ]
+
+    def classed() -> None:
+        for at in range(0, REQUESTS, CLASSED_AT_ONCE):
+            snapshots.taxonomy.of(asking[at : at + CLASSED_AT_ONCE])
+
     work = {
         TIKTOKEN: lambda: [encode(text) for text in short],
-        "count tokens": lambda: [prompt.tokens() for prompt in prompts],
+        "count tokens": lambda: [prompt.read() for prompt in prompts],
         "decode and validate": lambda: [decode_request(one) for one in values],
         "read the body": lambda: [read_body(body) for body in bodies],
-        "prepare: all of these, and classify": lambda: stage.prepare(batch) if stage.prepare else None,
-        "handle: decide, sign, encode, emit": handle,
+        CLASS: classed,
+        DECIDE: lambda: [decide(one, snapshot) for one in facts],
+        "prepare: read, decode, count": lambda: stage.prepare(batch) if stage.prepare else None,
+        "handle: class, decide, sign, encode, emit": handle,
     }
     return {name: cpu_us(one, of=REQUESTS) for name, one in work.items()}
 
@@ -137,10 +169,21 @@ def rate(values: Sequence[bytes]) -> float:
 
 def measure(requests: int, lengths: Path | None) -> Report:
     report = Report("route", caveats=CAVEATS)
-    found = parts()
-    alone_us = found.pop(TIKTOKEN)
-    for name, spent_us in found.items():
-        report.add(name, round(spent_us, 1), "us a request", reference=round(alone_us, 1), reference_is=TIKTOKEN)
+    for tokens in (TOKENS, LONG_TOKENS):
+        found = parts(tokens)
+        alone_us = found.pop(TIKTOKEN)
+        for name, spent_us in found.items() if tokens == TOKENS else ():
+            report.add(name, round(spent_us, 1), "us a request", reference=round(alone_us, 1), reference_is=TIKTOKEN)
+        both_us = found[CLASS] + found[DECIDE]
+        report.add(
+            f"features, class and decision, prompts of {tokens:,} tokens",
+            round(both_us, 1),
+            "us a request",
+            reference=round(alone_us, 1),
+            reference_is=TIKTOKEN,
+            goal=f"<= {CLASS_GOAL:g} of it",
+            met=both_us <= CLASS_GOAL * alone_us,
+        )
 
     def against(name: str, wanted: Sequence[str], goal: float) -> float:
         """The ratio of the rates."""

@@ -19,10 +19,12 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import NoReturn
 
 from router import stages as rooms
+from router.classifier import configured, misfits
 from router.cluster import client_of, wait_for_topics
 from router.config import Config, signing_secret
 from router.contract.errors import ConfigError
 from router.contract.topics import Names
+from router.core.artefact import Artefact
 from router.core.keyring import Keyring
 from router.kafka.run import run_apps
 from router.kafka.stage_app import StageApp, new_stage_app
@@ -89,6 +91,7 @@ async def _run(config: Config, stages: Sequence[str], models: Sequence[str], nam
         keyring=keyring_of(config),
         names=Names(config.kafka.prefix),
         data_dir=data_dir,
+        artefact=_classifier(config) if "route" in stages else None,
     )
     end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,6 +111,14 @@ async def _run(config: Config, stages: Sequence[str], models: Sequence[str], nam
                 _spare_collections()
                 running.set()
             return await end
+
+
+def _classifier(config: Config) -> Artefact | None:
+    """As configured; what does not fit the pools is logged."""
+    found = configured(config)
+    for problem in [] if found is None else misfits(config, found):
+        log.warning("%s", problem)
+    return found
 
 
 def _spare_collections() -> None:

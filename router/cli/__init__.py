@@ -34,6 +34,7 @@ COMMANDS = {
     "audit": "audit",
     "train": "train",
     "evaluate": "train",
+    "classifier": "classifier",
     "topics": "topics",
     "config": "config",
     "plan": "plan",

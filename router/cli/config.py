@@ -21,9 +21,11 @@ def config() -> None:
 @common
 def check(config: Config) -> None:
     """Say what is wrong with the configuration; exit 2 when anything is."""
+    from router.classifier import configured, misfits
     from router.config import check as warnings_of
 
-    for warning in warnings_of(config):
+    artefact = configured(config)
+    for warning in [*warnings_of(config), *([] if artefact is None else misfits(config, artefact))]:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"ok: {len(config.models)} models, {len(config.pools)} pools")
 

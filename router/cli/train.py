@@ -69,12 +69,13 @@ def evaluate(
     seed: int,
 ) -> None:
     """Say what a classifier is worth on rows that it was not fitted to: APGR, CPT, calibration, with 95 % intervals."""
+    from router.classifier import load
     from router.contract.errors import ConfigError
     from router.train import score
     from router.train.pictures import cost_quality
     from router.train.rows import read_rows
 
-    artefact = score.load(model)
+    artefact = load(model)
     rows = read_rows(files, scored=scores is None)
     p_ok = score.p_ok_of(artefact, rows)
     if scores is not None:

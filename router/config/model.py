@@ -304,12 +304,19 @@ class Band(Section):
 
 
 class ClassifyConfig(Section):
-    """Strata: task class (first rule that fits, else ``general``) x difficulty band (by prompt tokens)."""
+    """Strata: task class x difficulty band.
 
+    The class is that of the first rule that fits, else what the model says, else ``general``. The band goes by how much more
+    probably the baseline's answer is good enough than the cheapest model's, where the model knows both; else by prompt tokens.
+    """
+
+    model: Annotated[str, Field(min_length=1)] | None = None
+    """The classifier: a file that ``pointsman train`` made, relative to the working directory; ``builtin`` for the one that is
+    shipped, which knows task classes only; ``none``. Not set: ``builtin``, or ``none`` where there are rules."""
     rules: tuple[Rule, ...] = ()
     """Tables with ``name`` and ``any``, tried in order."""
     bands: Annotated[tuple[Band, ...], Field(min_length=1)] = (Band(name="easy", max_tokens=200), Band(name="hard"))
-    """Tables with ``name`` and ``max_tokens``, ascending."""
+    """Tables with ``name`` and ``max_tokens``, ascending; of pools whose models the classifier does not know."""
 
 
 class SettleConfig(Section):

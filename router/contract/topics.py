@@ -70,6 +70,8 @@ TOPICS = (
     Topic("weights", "pool/stratum", Weights, "learn", "every router", cleanup="compact"),
     Topic("health", "model", Health, "watch", "every router", cleanup="compact"),
     Topic("control", "scope/action", Control, "people", "every router and worker, watch", cleanup="compact"),
+    # One record: the file of the classifier that a person put in force, empty for the configured one.
+    Topic("classifier", "current", None, "people", "every router", cleanup="compact", max_bytes=5 * MIB),
     Topic("dead-letter", "the original key", DeadLetter, "every stage", "people", max_bytes=4 * MIB),
     Topic("redispatch", "request id", None, "settle", "route"),
     Topic("redispatch.batch", "request id", None, "settle", "route"),

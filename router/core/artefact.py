@@ -22,7 +22,8 @@ from router.core.features import BITS, SURFACE
 from router.core.learned import Heads
 
 FORMAT = 1
-MAX_FILE_BYTES = 5 * 1024 * 1024
+#: It also travels to the routers as one Kafka record.
+MAX_FILE_BYTES = 4 * 1024 * 1024
 #: Of what is in it, unpacked: a small file must not fill the memory.
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 
@@ -144,5 +145,5 @@ def _check(heads: Heads) -> None:
             raise ArtefactError(f"{name}: holds what is no number")
     if heads.deviation.min() <= 0.0:
         raise ArtefactError("deviation: not above 0")
-    if not heads.models or len(set(heads.models)) + len(set(heads.classes)) != count:
-        raise ArtefactError("models: none, or one twice; or a class twice")
+    if not count or len(set(heads.models)) + len(set(heads.classes)) != count:
+        raise ArtefactError("models and classes: none at all, or one of them twice")

@@ -1,22 +1,32 @@
-"""Which kind of task a request is. Here: by configured words. A learned classifier takes the same place.
+"""Which kind of task a request is, and, where that was learned, how probably each model's answer is good enough.
 
-``Classifier`` is that place: it reads a prompt, says the task class, and may say per model how probable a good enough
-answer is. ``RuleClassifier`` knows only classes. Text is looked at up to ``LOOKED_AT_CHARS``, so the time is bounded.
+The operator's rules come first: the first one of which the last user message has a word says the class. Where none fits, the
+class is what a fitted classifier (``core/learned``) says; without one, ``general``. ``p_ok`` is the classifier's in any case.
+
+Pure: of the same prompt and the same version it says the same, alone or in any batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple
 
 from router.contract.values import value
-from router.core.prompt import Prompt
+from router.core.learned import Heads
+from router.core.tokens import Ids
 
 GENERAL = "general"
 
-#: Of a longer message, the first and the last half of this are looked at: the task is said at an end.
+#: A rule looks at the first and the last half of this of a longer message: the task is said at an end.
 LOOKED_AT_CHARS = 16 * 1024
+
+
+class Seen(NamedTuple):
+    """What is looked at of a prompt: ``text`` of the last user message, and ``ids`` of its tokens (``core.prompt.Prompt.read``)."""
+
+    text: str
+    ids: Ids
 
 
 @value(frozen=True, slots=True)
@@ -27,19 +37,6 @@ class Classification:
     p_ok: Mapping[str, float] = field(default_factory=dict)
 
 
-class Classifier(Protocol):
-    """Pure: the same prompt is always of the same class."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Every class that it can say, in a fixed order."""
-        ...
-
-    def classify(self, prompt: Prompt, prompt_tokens: int) -> Classification:
-        """Never raises, whatever the prompt."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A class and the words that show it; a word counts where it begins a word, whatever its case."""
@@ -48,28 +45,49 @@ class Rule:
     words: tuple[str, ...]
 
 
-class RuleClassifier:
-    """The first rule of which the last user message has a word; else ``general``. Takes 0.3 us a rule for a short message."""
+class Rules:
+    """The first rule that fits. Takes 0.3 us a rule for a short message."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = [(rule.task_class, tuple(word.lower() for word in rule.words)) for rule in rules]
-        self._classes = tuple(dict.fromkeys([rule.task_class for rule in rules] + [GENERAL]))
-        self._made = {name: Classification(name) for name in self._classes}
+        self.classes = tuple(dict.fromkeys(rule.task_class for rule in rules))
 
-    @property
-    def classes(self) -> Sequence[str]:
-        return self._classes
-
-    def classify(self, prompt: Prompt, prompt_tokens: int) -> Classification:  # noqa: ARG002 - the protocol's
-        text = prompt.last_user_text
+    def class_of(self, text: str) -> str | None:
+        """Its class, or ``None``."""
+        if not self._rules:
+            return None
         if len(text) > LOOKED_AT_CHARS:
             text = text[: LOOKED_AT_CHARS // 2] + "\n" + text[-LOOKED_AT_CHARS // 2 :]
         text = text.lower()
         for name, words in self._rules:
             for word in words:
                 if word in text and _begins_a_word(word, text):
-                    return self._made[name]
-        return self._made[GENERAL]
+                    return name
+        return None
+
+
+class Classifier:
+    """Rules, and what was learned (``heads``). ``version``: of what was learned; empty for rules alone."""
+
+    def __init__(self, rules: Sequence[Rule], heads: Heads | None = None, version: str = "") -> None:
+        self._rules = Rules(rules)
+        self._heads = heads
+        self.version = version
+        learned = heads.classes if heads is not None and heads.classes else (GENERAL,)
+        self.classes = tuple(dict.fromkeys([*self._rules.classes, *learned]))
+        self.models: tuple[str, ...] = () if heads is None else heads.models
+        self._ruled = {name: Classification(name) for name in self.classes}
+
+    def classify(self, prompts: Sequence[Seen]) -> list[Classification]:
+        """Of each prompt; never raises, whatever they say."""
+        ruled = [self._rules.class_of(prompt.text) for prompt in prompts]
+        if self._heads is None:
+            return [self._ruled[name or GENERAL] for name in ruled]
+        classes, p_ok = self._heads.predict([prompt.ids for prompt in prompts])
+        return [
+            Classification(name or learned or GENERAL, probabilities)
+            for name, learned, probabilities in zip(ruled, classes, p_ok, strict=True)
+        ]
 
 
 def _begins_a_word(word: str, text: str) -> bool:

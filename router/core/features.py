@@ -8,55 +8,38 @@ Made out of the token ids that counting made, for a batch of prompts at once.
 - **Surface** (``SURFACE``, in this order): what no bag shows, in logarithms and in shares of the words. None of it depends on
   upper and lower case.
 
-Of a long prompt both ends are looked at: the task is said at an end, and the time is bounded.
+Of a long prompt counting makes ids of both ends only: the task is said at an end, and the time is bounded.
 
 Source: Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML 2009.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from router.core.tokens import RANKS, o200k_base
+from router.core.lexicon import BREAKS, SHOWS, counted, lexicon
+from router.core.tokens import NOTHING, Ids
 from router.core.words import Words, words_of
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 BITS = 17
-#: Of a long text, so many characters of each end: some 1,000 tokens together.
-LOOKED_AT_CHARS = 4096
-
 _WORD = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xD6E8FEB86659FD93), np.uint64(0xCF1BBCDCB7A56463)
 _SHIFT = np.uint64(64 - BITS)
 
-#: What a token's text may show; counted a prompt.
-_SHOWS: dict[str, Callable[[str], bool]] = {
-    "digits": lambda text: any(c.isdigit() for c in text),
-    "marks": lambda text: not any(c.isalnum() or c.isspace() for c in text),
-    "lines": lambda text: "\n" in text,
-    "questions": lambda text: "?" in text or "\uff1f" in text,
-    "maths": lambda text: any(c in "=+*/^<>\\$%|~\u2211\u221a\u00d7\u00f7\u2264\u2265" for c in text),
-    "code": lambda text: any(c in "{};`()_[]" for c in text),
-    "foreign": lambda text: not text.isascii(),
-    "quotes": lambda text: '"' in text or "\u201c" in text,
-    "negations": lambda text: text.strip().lower() in {"not", "except", "never", "false", "no", "least", "without"},
-}
-_LINES = list(_SHOWS).index("lines")
 #: At most so many of a kind a word count.
 _MOST_A_WORD = 4.0
 #: A long word, in bytes.
 _LONG = 8
 
 SURFACE = (
-    *(f"{name}_a_word" for name in _SHOWS),
+    *(f"{name}_a_word" for name in SHOWS),
     "log_words",
     "log_word_bytes",
     "log_longest_word",
@@ -82,17 +65,10 @@ class Features:
     surface: Array
 
 
-def ids_of(text: str) -> list[int]:
-    """Token ids of what is looked at of a text: all of it, or both ends of a long one."""
-    half = LOOKED_AT_CHARS // 2
-    parts = (text,) if len(text) <= LOOKED_AT_CHARS else (text[:half], text[-half:])
-    return [token for part in parts for token in o200k_base().encode_ordinary(part)]
-
-
-def features_of(texts: Sequence[Sequence[int]]) -> Features:
-    """Of prompts given as token ids of ``o200k_base``, of what ``ids_of`` looks at: 8 us for 100 tokens in batches of 100."""
+def features_of(texts: Sequence[Ids]) -> Features:
+    """Of prompts given as token ids (``core.tokens.read``): 8 us for 100 tokens in batches of 100."""
     counts = np.fromiter(map(len, texts), np.int64, len(texts))
-    ids = np.fromiter(chain.from_iterable(texts), np.int64, int(counts.sum()))
+    ids = np.concatenate([NOTHING, *texts])
     words = words_of(ids, counts)
     numbers, starts = _bags(words, len(texts))
     return Features(numbers, starts, _surface(ids, counts, words))
@@ -113,19 +89,22 @@ def _bags(words: Words, n: int) -> tuple[Whole, Whole]:
     return found & (2**BITS - 1), starts
 
 
-def _surface(ids: Whole, counts: Whole, words: Words) -> Array:
+def _surface(ids: Ids, counts: Whole, words: Words) -> Array:
     """(n, len(SURFACE)), as that names them."""
     n = len(counts)
-    shown = np.zeros((n, len(_SHOWS)))
+    shown = np.zeros((n, len(SHOWS)))
     some = counts > 0
-    kinds = _kinds()[ids]
     if some.any():
-        shown[some] = np.add.reduceat(kinds, (np.cumsum(counts) - counts)[some])
+        firsts = (np.cumsum(counts) - counts)[some]
+        shown[some] = counted([np.add.reduceat(kinds[ids], firsts) for kinds in lexicon().kinds])
+    breaks = lexicon().shape[ids] & BREAKS
     number = np.bincount(words.text, minlength=n)
     at_least_one = np.maximum(number, 1)
     letters = np.bincount(words.text, words.lengths, n)
     longest = np.zeros(n)
-    np.maximum.at(longest, words.text, words.lengths)
+    worded = number > 0
+    if worded.any():
+        longest[worded] = np.maximum.reduceat(words.lengths, (np.cumsum(number) - number)[worded])
     long = np.bincount(words.text[words.lengths >= _LONG], minlength=n)
     return np.column_stack(
         [
@@ -134,12 +113,12 @@ def _surface(ids: Whole, counts: Whole, words: Words) -> Array:
             np.log1p(letters / at_least_one),
             np.log1p(longest),
             long / at_least_one,
-            _lines(np.cumsum(kinds[:, _LINES]), words, n),
+            _lines(np.cumsum(breaks, dtype=np.int64), words, n),
         ]
     )
 
 
-def _lines(line_of: Array, words: Words, n: int) -> Array:
+def _lines(line_of: Whole, words: Words, n: int) -> Array:
     """(n, 5): lines that have words; words of the first, of the last, of the others (mean; deviation to mean).
 
     ``line_of``: by token, a number that grows from line to line.
@@ -163,14 +142,3 @@ def _lines(line_of: Array, words: Words, n: int) -> Array:
     square = np.where(alone, first**2, (np.bincount(text, sizes**2, n) - first**2) / others)
     spread = np.sqrt(np.maximum(square - mean**2, 0.0)) / np.maximum(mean, 1.0)
     return np.column_stack([np.log1p(number), np.log1p(first), np.log1p(last), np.log1p(mean), spread])
-
-
-@cache
-def _kinds() -> NDArray[np.float32]:
-    """(tokens, kinds): whether a token's text shows each of ``_SHOWS``. Made at first use, in half a second."""
-    encoding, shows = o200k_base(), tuple(_SHOWS.values())
-    found = np.zeros((RANKS + 2, len(shows)), np.float32)
-    for token in range(RANKS):
-        text = encoding.decode_single_token_bytes(token).decode("utf-8", "replace")
-        found[token] = [show(text) for show in shows]
-    return found

@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.core.calibration import sigmoid
-from router.core.classify import Classification
 from router.core.features import Features, features_of
+from router.core.tokens import Ids
 
 Array = NDArray[np.float64]
 
 _STEPS = 127
+_DIGITS = 4
 FARTHEST = 3.0
 
 
@@ -86,31 +87,21 @@ class Heads:
         surface = standardised(features.surface, self.mean, self.deviation)
         return np.asarray(found + surface @ self.surface.T + self.bias)
 
+    def p_ok(self, features: Features) -> Array:
+        """(n, models): of each prompt and model the probability that its answer is good enough."""
+        return sigmoid(self.logits(features)[:, : len(self.models)])
+
+    def predict(self, prompts: Sequence[Ids]) -> tuple[list[str | None], list[dict[str, float]]]:
+        """Class (``None`` without classes) and ``p_ok`` by model, to four digits, of prompts given as token ids."""
+        logits = self.logits(features_of(prompts))
+        count = len(self.models)
+        p_ok = sigmoid(logits[:, :count]).round(_DIGITS).tolist()
+        named = [dict(zip(self.models, each, strict=True)) for each in p_ok]
+        if not self.classes:
+            return [None] * len(prompts), named
+        return [self.classes[best] for best in logits[:, count:].argmax(axis=1).tolist()], named
+
 
 def standardised(surface: Array, mean: NDArray[Any], deviation: NDArray[Any]) -> Array:
     """(n, len(SURFACE)) in deviations from the mean, at most ``FARTHEST``."""
     return np.asarray(np.clip((surface - mean) / deviation, -FARTHEST, FARTHEST))
-
-
-class LearnedClassifier:
-    """A ``core.classify.Classifier`` by heads."""
-
-    def __init__(self, heads: Heads, default_class: str) -> None:
-        self._heads = heads
-        self._models = heads.models
-        self._classes = heads.classes or (default_class,)
-
-    @property
-    def classes(self) -> Sequence[str]:
-        return self._classes
-
-    def classify(self, prompts: Sequence[Sequence[int]]) -> list[Classification]:
-        """Of prompts given as token ids; never raises, whatever they say."""
-        logits = self._heads.logits(features_of(prompts))
-        count = len(self._models)
-        p_ok = sigmoid(logits[:, :count]).round(4).tolist()
-        best = logits[:, count:].argmax(axis=1).tolist() if len(self._classes) > 1 else [0] * len(prompts)
-        return [
-            Classification(self._classes[at], dict(zip(self._models, probabilities, strict=True)))
-            for at, probabilities in zip(best, p_ok, strict=True)
-        ]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import orjson
 
-from router.core.tokens import EXACT_BYTES, TokenCount, count, count_all
+from router.core.tokens import EXACT_BYTES, NOTHING, Ids, TokenCount, count, count_all, read
 
 #: Capabilities that a request can need; models declare theirs by these names.
 TOOLS, IMAGES, JSON_SCHEMA, LOGPROBS = "tools", "images", "json_schema", "logprobs"
@@ -31,26 +32,55 @@ _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 @dataclass(slots=True)
 class Prompt:
-    """``frame_tokens``: tokens that are no text. ``completion_limit``: the longest answer asked for, ``None`` if unlimited."""
+    """``user``: which of the texts are the last user message, from and to. ``frame_tokens``: tokens that are no text.
+
+    ``completion_limit``: the longest answer asked for, ``None`` if unlimited.
+    """
 
     texts: list[str] = field(default_factory=list)
-    last_user_text: str = ""
+    user: tuple[int, int] = (0, 0)
     frame_tokens: int = 0
     images: int = 0
     needs: tuple[str, ...] = ()
     completion_limit: int | None = None
     answers: int = 1
 
+    @property
+    def last_user_text(self) -> str:
+        """What the last user message says; empty where there is none."""
+        first, end = self.user
+        return self.texts[first] if end - first == 1 else "\n".join(self.texts[first:end])
+
+    def read(self) -> tuple[TokenCount, Ids]:
+        """Prompt tokens of the whole, and the ids of what is looked at of the last user message (``tokens.read``).
+
+        Estimated where images, very long or very many texts are in it.
+        """
+        first, end = self.user
+        if end - first > _APART:
+            return self.tokens(), read(self.last_user_text)[1]
+        parts = [read(text) for text in self.texts[first:end]]
+        found = sum((tokens for tokens, _ in parts), TokenCount(0))
+        ids = parts[0][1] if len(parts) == 1 else np.concatenate([NOTHING, *(seen for _, seen in parts)])
+        if len(self.texts) > end - first:
+            found += _tokens(self.texts[:first] + self.texts[end:], exact=False)
+        return self._with_frame(found), ids
+
     def tokens(self, *, exact: bool = False) -> TokenCount:
-        """Prompt tokens of the whole; estimated where images, very long or very many texts are in it."""
-        apart = len(self.texts) <= _APART and (exact or sum(map(len, self.texts)) <= EXACT_BYTES)
-        if apart or len(self.texts) == 1:
-            found = count_all(self.texts, exact=exact)
-        else:
-            joined = count("\n".join(self.texts), exact=exact)
-            found = TokenCount(joined.tokens, estimated=True)
+        """Prompt tokens of the whole; ``exact``: as many texts as are not too many are counted whole."""
+        return self._with_frame(_tokens(self.texts, exact=exact))
+
+    def _with_frame(self, found: TokenCount) -> TokenCount:
         extra = self.frame_tokens + self.images * IMAGE_TOKENS
         return TokenCount(found.tokens + extra, found.estimated or self.images > 0)
+
+
+def _tokens(texts: list[str], *, exact: bool) -> TokenCount:
+    """Of all of them together: each apart, or, where they are many or long, as one."""
+    apart = len(texts) <= _APART and (exact or sum(map(len, texts)) <= EXACT_BYTES)
+    if apart or len(texts) == 1:
+        return count_all(texts, exact=exact)
+    return TokenCount(count("\n".join(texts), exact=exact).tokens, estimated=True)
 
 
 def read_body(body: dict[str, Any]) -> Prompt:
@@ -83,7 +113,7 @@ def _read(prompt: Prompt, given: Any) -> None:
     """``given``: text, messages, or texts, or token ids, or lists of those."""
     if isinstance(given, str):
         prompt.texts.append(given)
-        prompt.last_user_text = given
+        prompt.user = len(prompt.texts) - 1, len(prompt.texts)
         return
     if not isinstance(given, list):
         return
@@ -92,7 +122,7 @@ def _read(prompt: Prompt, given: Any) -> None:
             _read_message(prompt, item)
         elif isinstance(item, str):
             prompt.texts.append(item)
-            prompt.last_user_text = item
+            prompt.user = len(prompt.texts) - 1, len(prompt.texts)
         elif isinstance(item, int):
             prompt.frame_tokens += 1
         elif isinstance(item, list):
@@ -111,8 +141,7 @@ def _read_message(prompt: Prompt, message: dict[str, Any]) -> None:
         for part in content:
             _read_part(prompt, part)
     if message.get("role") == "user":
-        texts = prompt.texts[before:]
-        prompt.last_user_text = texts[0] if len(texts) == 1 else "\n".join(texts)
+        prompt.user = before, len(prompt.texts)
     if isinstance(name := message.get("name"), str):
         prompt.texts.append(name)
     if calls := message.get("tool_calls"):

@@ -1,6 +1,6 @@
 """Everything outside the request that a decision depends on, as one frozen value with a version.
 
-Configuration (models, prices, pools), learned weights, health, standing orders. ``version`` is the xxh3 of the canonical
+Configuration (models, prices, pools), learned weights, health, standing orders, and which classifier the facts are of. ``version`` is the xxh3 of the canonical
 JSON; the decision record names it, and with the stored canonical bytes any decision can be made again. Only what ``decide``
 uses is in it, and latencies are rounded: else every health record would make a new version.
 
@@ -105,7 +105,11 @@ NO_ORDERS = Orders()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Made by ``build``. ``weights`` by (pool, stratum); ``tenants``: the pools of those that may not use all."""
+    """Made by ``build``.
+
+    ``weights`` by (pool, stratum); ``tenants``: the pools of those that may not use all; ``classifier``: the version by which
+    strata and ``p_ok`` of the requests were found, empty without one.
+    """
 
     models: Mapping[str, ModelFacts]
     pools: Mapping[str, PoolFacts]
@@ -113,6 +117,7 @@ class Snapshot:
     weights: Mapping[tuple[str, str], StratumWeights]
     health: Mapping[str, HealthFacts]
     orders: tuple[StandingOrder, ...]
+    classifier: str
     version: str
     _canonical: bytes = field(repr=False, compare=False)
     _by_scope: Mapping[tuple[str, Action], StandingOrder] = field(repr=False, compare=False)
@@ -127,22 +132,23 @@ class Snapshot:
         weights: Mapping[tuple[str, str], StratumWeights] | None = None,
         health: Mapping[str, HealthFacts] | None = None,
         orders: Iterable[StandingOrder] = (),
+        classifier: str = "",
     ) -> Snapshot:
         """The snapshot of these parts; about 0.1 ms with 64 strata. The order of the parts does not matter."""
         by_scope = {(order.scope, order.action): order for order in orders if order.action in DECISIVE}
         ordered = tuple(by_scope[key] for key in sorted(by_scope))
         tenants, weights, health = tenants or {}, weights or {}, health or {}
-        canonical = orjson.dumps(
-            {
-                "models": {name: _model_values(model) for name, model in models.items()},
-                "pools": {name: _pool_values(pool) for name, pool in pools.items()},
-                "tenants": tenants,
-                "weights": [[*key, weights[key]] for key in sorted(weights)],
-                "health": health,
-                "orders": ordered,
-            },
-            option=orjson.OPT_SORT_KEYS,
-        )
+        parts = {
+            "models": {name: _model_values(model) for name, model in models.items()},
+            "pools": {name: _pool_values(pool) for name, pool in pools.items()},
+            "tenants": tenants,
+            "weights": [[*key, weights[key]] for key in sorted(weights)],
+            "health": health,
+            "orders": ordered,
+        }
+        if classifier:
+            parts["classifier"] = classifier
+        canonical = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
         return cls(
             models=models,
             pools=pools,
@@ -150,6 +156,7 @@ class Snapshot:
             weights=weights,
             health=health,
             orders=ordered,
+            classifier=classifier,
             version=xxhash.xxh3_64_hexdigest(canonical),
             _canonical=canonical,
             _by_scope=by_scope,
@@ -171,6 +178,7 @@ class Snapshot:
                 weights={(pool, stratum): StratumWeights(**part) for pool, stratum, part in found["weights"]},
                 health={name: HealthFacts(**part) for name, part in found["health"].items()},
                 orders=tuple(StandingOrder(**part) for part in found["orders"]),
+                classifier=found.get("classifier", ""),
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise SnapshotError(f"no snapshot: {error!r}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from router.config import Config
 from router.contract.topics import Names
+from router.core.artefact import Artefact
 from router.core.slip import Keyring
 from router.kafka.client import Client
 
@@ -36,5 +37,7 @@ class Context:
     names: Names = field(default_factory=Names)
     clock: Callable[[], int] = wall_clock_ms
     data_dir: Path | None = None
+    #: The classifier as configured; only route asks for it.
+    artefact: Artefact | None = None
     #: Of every topic; 0 until the process has seen them, which is before it builds a stage.
     partitions: int = 0

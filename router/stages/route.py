@@ -1,6 +1,6 @@
 """The only author of decisions and work. Two stages, ``route`` and ``route-batch``: batch waits, interactive never does.
 
-    requests, redispatch -> [ read, count ] -> facts -> decide -> decision + work, or a decision that refuses
+    requests, redispatch -> [ read, count ] -> [ class ] -> facts -> decide -> decision + work, or a decision that refuses
 
 Rules
 - A decision and its work leave in one transaction, with one signed slip. The slip is all that settle needs.
@@ -41,6 +41,7 @@ from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key
 from router.stages.route_records import bare_slip, facts_of, request_time_ms, slip_of
 from router.stages.route_sessions import session_key
 from router.stages.snapshot import SnapshotFollower
+from router.stages.taxonomy import Asking, Kind
 
 #: A duplicate is dropped at once only this long: far less than settle remembers any id.
 RECENT_MS = 60_000
@@ -102,9 +103,15 @@ class Route:
     def handle(self, batch: Batch, unit: UnitLike) -> None:
         snapshot = self._follower.snapshots.current(unit.now_ms)
         self._keep_snapshot(snapshot, unit)
+        asked = [item for item in batch.prepared if isinstance(item, Asked)]
+        kinds = iter(
+            self._follower.snapshots.taxonomy.of(
+                [Asking(one.parsed.model, one.seen, one.tokens.tokens) for one in asked]
+            )
+        )
         for record, item in zip(batch.records, batch.prepared, strict=True):
             if isinstance(item, Asked):
-                self._route(record, item, snapshot, unit)
+                self._route(record, item, next(kinds), snapshot, unit)
             elif item is not None:
                 self._turn_down(record, item, unit)
 
@@ -129,7 +136,7 @@ class Route:
         else:
             self._refuse_unread(record, bad_request(parsed, str(error)), key, unit, code=Code.INTERNAL_ERROR)
 
-    def _route(self, record: Any, asked: Asked, snapshot: Snapshot, unit: UnitLike) -> None:
+    def _route(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
         """Decide one attempt and send it on its way."""
         parsed, order = asked.parsed, asked.order
         if order is None:
@@ -141,7 +148,8 @@ class Route:
         else:
             at_ms, deadline_at_ms, origin = order.at_ms, order.deadline_at_ms, order.origin
         key = self._session_key(asked)
-        facts = facts_of(asked, unit.now_ms, deadline_at_ms, None if key is None else unit.index.assignment(unit, key))
+        assignment = None if key is None else unit.index.assignment(unit, key)
+        facts = facts_of(asked, kind, unit.now_ms, deadline_at_ms, assignment)
         found = decide(facts, snapshot)
         slip = slip_of(asked, found, origin=origin, at_ms=at_ms, deadline_at_ms=deadline_at_ms, lane=self._lane)
         signed = sign(slip, self._keyring)

@@ -1,4 +1,6 @@
-"""Before a turn: bodies are fetched, requests read, tokens counted. All of it without looking at state.
+"""Before a turn: bodies are fetched, requests read, tokens counted.
+
+All of it without looking at state: requests are classed in the turn, by the classifier of its snapshot.
 
 Each record becomes one of
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +24,11 @@ from router.contract.codec import decode
 from router.contract.errors import BadRecord, PointsmanError, RejectCode, Unavailable
 from router.contract.requests import BadRequest, ParsedRequest, decode_request
 from router.contract.values import value
-from router.core.classify import Classifier, Rule, RuleClassifier
+from router.core.classify import Seen
+from router.core.features import features_of
 from router.core.prompt import read_body
 from router.core.records import Order
-from router.core.strata import Strata
-from router.core.tokens import TokenCount, o200k_base
+from router.core.tokens import TokenCount, read
 from router.kafka.bodies import BodyReader, Place
 from router.kafka.transport import Batch
 
@@ -49,8 +51,7 @@ class Asked:
 
     parsed: ParsedRequest
     key: bytes | None
-    stratum: str
-    p_ok: Mapping[str, float]
+    seen: Seen
     tokens: TokenCount
     completion_limit: int | None
     answers: int
@@ -76,12 +77,9 @@ class Intake:
     def __init__(self, config: Config, requests_topic: str, bodies: BodyReader) -> None:
         self._requests_topic = requests_topic
         self._bodies = bodies
-        self._classifier: Classifier = RuleClassifier([Rule(rule.name, rule.any) for rule in config.classify.rules])
-        bands = [(band.name, band.max_tokens) for band in config.classify.bands]
-        self._strata = Strata(self._classifier.classes, bands)
         self._windows = sorted({model.context_window for model in config.models.values()})
-        self._borders = sorted(most for _, most in bands if most is not None)
-        o200k_base()  # now rather than in the first turn
+        self._borders = sorted(band.max_tokens for band in config.classify.bands if band.max_tokens is not None)
+        features_of([read("warm up")[1]])  # what is made at first use: now rather than in the first turn
 
     async def fetch(self, batch: Batch) -> Sequence[Any]:
         """For each order: (the order or the error in it, the record of the request's body). For requests: nothing."""
@@ -135,15 +133,13 @@ class Intake:
                 bad_request(parsed, f"the record's key has {len(key)} bytes, more than {MAX_KEY_BYTES}"), None
             )
         prompt = read_body(parsed.request.body)
-        tokens = prompt.tokens()
+        tokens, ids = prompt.read()
         if tokens.estimated and self._matters(tokens.tokens, prompt.completion_limit or 0, parsed):
             tokens = prompt.tokens(exact=True)
-        kind = self._classifier.classify(prompt, tokens.tokens)
         return Asked(
             parsed=parsed,
             key=key,
-            stratum=self._strata.of(kind.task_class, tokens.tokens),
-            p_ok=kind.p_ok,
+            seen=Seen(prompt.last_user_text, ids),
             tokens=tokens,
             completion_limit=prompt.completion_limit,
             answers=prompt.answers,

@@ -10,6 +10,7 @@ from router.contract.requests import BadRequest
 from router.core.facts import Assignment, Choice, Refusal, RequestFacts
 from router.core.slip import Slip
 from router.stages.route_intake import Asked, Unusable
+from router.stages.taxonomy import Kind
 
 #: How far a record's own timestamp may be from now where the broker does not stamp it.
 CLOCK_SKEW_MS = 60_000
@@ -23,7 +24,7 @@ def request_time_ms(record: Any, now_ms: int) -> int:
     return min(max(int(record.timestamp), now_ms - CLOCK_SKEW_MS), now_ms + CLOCK_SKEW_MS)
 
 
-def facts_of(asked: Asked, now_ms: int, deadline_at_ms: int, assignment: Assignment | None) -> RequestFacts:
+def facts_of(asked: Asked, kind: Kind, now_ms: int, deadline_at_ms: int, assignment: Assignment | None) -> RequestFacts:
     """What ``decide`` is given."""
     options, order = asked.parsed.request.router, asked.order
     return RequestFacts(
@@ -33,7 +34,7 @@ def facts_of(asked: Asked, now_ms: int, deadline_at_ms: int, assignment: Assignm
         tenant=options.tenant,
         session=options.session,
         target=asked.parsed.model,
-        stratum=asked.stratum,
+        stratum=kind.stratum,
         prompt_tokens=asked.tokens.tokens,
         tokens_estimated=asked.tokens.estimated,
         completion_tokens=asked.completion_limit,
@@ -42,7 +43,7 @@ def facts_of(asked: Asked, now_ms: int, deadline_at_ms: int, assignment: Assignm
         max_cost_nano_usd=options.max_cost_nano_usd,
         at_ms=now_ms,
         deadline_at_ms=deadline_at_ms,
-        p_ok=asked.p_ok,
+        p_ok=kind.p_ok,
         assignment=assignment,
         first=None if order is None else order.first,
         prefer=None if order is None else order.prefer,

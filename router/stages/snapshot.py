@@ -1,12 +1,13 @@
-"""The snapshot as it is now: configuration, and what the topics weights, health and control say.
+"""The snapshot as it is now: configuration, and what the topics weights, health, control and classifier say.
 
 Every router reads these topics whole and decides nothing before it has, nor when it has not confirmed their ends for two
-seconds. An order is in the next snapshot at once; weights and health at most once a second, together: each change is a
+seconds. An order, or another classifier, is in the next snapshot at once; weights and health at most once a second, together: each change is a
 version that is written to the log.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from router.config import Config
 from router.contract.codec import decode, decode_control, from_rfc3339
 from router.contract.errors import BadRecord
 from router.contract.records import Control, Health, Weights
+from router.core.artefact import Artefact, ArtefactError
 from router.core.price import Price
 from router.core.snapshot import (
     DECISIVE,
@@ -27,15 +29,24 @@ from router.core.snapshot import (
 )
 from router.kafka.follow import Follower
 from router.stages.context import Context
+from router.stages.taxonomy import Taxonomy
+
+log = logging.getLogger(__name__)
 
 #: Between two snapshots that differ only in weights and health.
 SETTLED_EVERY_MS = 1_000
 
 
 class Snapshots:
-    """Applies records and makes snapshots. ``current(now_ms)`` is quick while nothing has changed."""
+    """Applies records and makes snapshots. ``current(now_ms)`` is quick while nothing has changed.
 
-    def __init__(self, config: Config) -> None:
+    ``taxonomy`` is that of the last snapshot that ``current`` returned.
+    """
+
+    def __init__(self, config: Config, artefact: Artefact | None = None) -> None:
+        self._config = config
+        self._configured = self._taxonomy = Taxonomy(config, artefact)
+        self.taxonomy = self._taxonomy
         self._models = {name: model_facts(name, config) for name in config.models}
         self._pools = {name: pool_facts(name, config) for name in config.pools}
         self._tenants = {name: tenant.pools for name, tenant in config.tenants.items() if tenant.pools}
@@ -59,7 +70,9 @@ class Snapshots:
             weights=dict(self._weights),
             health=dict(self._health),
             orders=tuple(self._orders.values()),
+            classifier=self._taxonomy.version,
         )
+        self.taxonomy = self._taxonomy
         self._made_ms, self._ordered, self._changed = now_ms, False, False
         return self._made
 
@@ -113,17 +126,28 @@ class Snapshots:
             self._orders[name] = standing_order(found)
             self._ordered = True
 
+    def apply_classifier(self, key: bytes, value: bytes | None) -> None:  # noqa: ARG002 - the topic has one key
+        """The file of a classifier; none, or an empty one: the configured one again. What is no classifier changes nothing."""
+        try:
+            found = Taxonomy(self._config, Artefact.from_bytes(value)) if value else self._configured
+        except ArtefactError as error:
+            log.error("the topic of classifiers holds what is none, so it is passed over: %s", error)  # noqa: TRY400
+            return
+        self._ordered |= found.version != self._taxonomy.version
+        self._taxonomy = found
+
 
 class SnapshotFollower(Follower):
     """A resource of a stage: keeps ``snapshots`` up to date; ``fresh()`` says whether it may be decided by."""
 
     def __init__(self, context: Context) -> None:
         names = context.names
-        self.snapshots = Snapshots(context.config)
+        self.snapshots = Snapshots(context.config, context.artefact)
         self._appliers: dict[str, Callable[[bytes, bytes | None], None]] = {
             names.of("weights"): self.snapshots.apply_weights,
             names.of("health"): self.snapshots.apply_health,
             names.of("control"): self.snapshots.apply_control,
+            names.of("classifier"): self.snapshots.apply_classifier,
         }
         super().__init__(context.client, tuple(self._appliers), self._take)
 

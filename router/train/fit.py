@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from router.contract.errors import ConfigError
 from router.core.artefact import Artefact
 from router.core.calibration import platt, sigmoid
-from router.core.features import BITS, Features, features_of, ids_of
+from router.core.features import BITS, Features, features_of
 from router.core.learned import Heads, standardised
 from router.train.measure import qualities_of
 from router.train.rows import Row
@@ -37,6 +37,8 @@ Array = NDArray[np.float64]
 LEAST_ROWS = 100
 #: Inverse strength of the shrinking (scikit-learn's C) that is tried.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)
+#: The same of classes: which one is largest needs no probabilities, and few texts name each.
+CLASS_STRENGTH = 30.0
 #: Surface numbers are standardised, then weigh so much beside the bag.
 SURFACE_WEIGHT = 0.1
 #: What is the same in all rows says nothing of rows in which it is not.
@@ -91,10 +93,10 @@ def fit(rows: Sequence[Row], *, folds: int = 5, seed: int = 0, progress: Progres
     """
     if len(rows) < LEAST_ROWS:
         raise ConfigError(f"{len(rows)} rows: at least {LEAST_ROWS} are wanted")
-    tell = progress or (lambda _what, _done, _all: None)
+    tell = progress or _silent
     models = qualities_of(rows).models
     texts = [row.prompt.last_user_text for row in rows]
-    design = Design(features_of([ids_of(text) for text in texts]))
+    design = Design(features_of([row.prompt.read()[1] for row in rows]))
     quality = np.array([[row.arms[model].quality for model in models] for row in rows])
     for at, model in enumerate(models):
         if quality[:, at].min() == quality[:, at].max():
@@ -117,11 +119,11 @@ def fit(rows: Sequence[Row], *, folds: int = 5, seed: int = 0, progress: Progres
         bag, surface, bias = design.head(*_regression(design.matrix, quality[:, at], strength))
         fitted.append((slope * bag, slope * surface, slope * bias + intercept))
         tell("fitting heads to all rows", at + 1, len(models))
-    classes, class_heads = _classes(rows, design, strength, tell)
-    bags, surfaces, biases = zip(*fitted, *class_heads, strict=True)
+    classes = class_heads(np.array([row.task_class for row in rows]), design, tell)
+    bags, surfaces, biases = zip(*fitted, *classes.values(), strict=True)
     heads = Heads.of(
         models,
-        classes,
+        tuple(classes),
         weights=np.stack(bags),
         surface=np.stack(surfaces),
         bias=np.array(biases),
@@ -189,17 +191,35 @@ def _logits(fitted: tuple[Array, float], design: Design, rows: NDArray[np.intp])
     return np.asarray(design.matrix[rows] @ weights + bias)
 
 
-def _classes(
-    rows: Sequence[Row], design: Design, strength: float, tell: Progress
-) -> tuple[list[str], list[tuple[Array, Array, float]]]:
-    """One head a class that rows name, against all others; none where fewer than two are named."""
-    named = np.array([row.task_class for row in rows])
+def heads_of(features: Features, classes: Sequence[str]) -> Heads:
+    """A classifier of classes alone: the class of each text (n,)."""
+    design = Design(features)
+    found = class_heads(np.array(classes), design, _silent)
+    bags, surfaces, biases = zip(*found.values(), strict=True)
+    return Heads.of(
+        (),
+        tuple(found),
+        weights=np.stack(bags),
+        surface=np.stack(surfaces),
+        bias=np.array(biases),
+        mean=design.mean,
+        deviation=design.deviation,
+    )
+
+
+def class_heads(named: NDArray[np.str_], design: Design, tell: Progress) -> dict[str, tuple[Array, Array, float]]:
+    """One head a class that rows name (n,), against all others; none where fewer than two are named."""
     known = np.flatnonzero(named != "")
     classes = sorted(set(named[known].tolist()))
     if len(classes) < 2:
-        return [], []
-    heads = []
+        return {}
+    heads = {}
     for number, name in enumerate(classes):
-        heads.append(design.head(*_regression(design.matrix[known], (named[known] == name).astype(float), strength)))
+        target = (named[known] == name).astype(float)
+        heads[name] = design.head(*_regression(design.matrix[known], target, CLASS_STRENGTH))
         tell("learning classes", number + 1, len(classes))
-    return classes, heads
+    return heads
+
+
+def _silent(_what: str, _done: int, _all: int) -> None:
+    """No progress is wanted."""

@@ -12,9 +12,8 @@ import orjson
 from numpy.typing import NDArray
 
 from router.contract.errors import ConfigError
-from router.core.artefact import Artefact, ArtefactError
-from router.core.calibration import sigmoid
-from router.core.features import features_of, ids_of
+from router.core.artefact import Artefact
+from router.core.features import features_of
 from router.train.measure import LEVELS, Figure, Judged, calibration, judge, qualities_of
 from router.train.rows import Row
 
@@ -56,23 +55,12 @@ class Evaluation:
         }
 
 
-def load(file: Path) -> Artefact:
-    """Raises ``ConfigError`` with the file's name where it is no classifier."""
-    try:
-        return Artefact.from_bytes(file.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    except ArtefactError as error:
-        raise ConfigError(f"{file}: {error}") from None
-
-
 def p_ok_of(artefact: Artefact, rows: Sequence[Row]) -> Array:
     """(n, models) in the artefact's order."""
-    count = len(artefact.heads.models)
-    found = np.empty((len(rows), count))
+    found = np.empty((len(rows), len(artefact.heads.models)))
     for first in range(0, len(rows), BATCH):
-        texts = [ids_of(row.prompt.last_user_text) for row in rows[first : first + BATCH]]
-        found[first : first + BATCH] = sigmoid(artefact.heads.logits(features_of(texts))[:, :count])
+        asked = [row.prompt.read()[1] for row in rows[first : first + BATCH]]
+        found[first : first + BATCH] = artefact.heads.p_ok(features_of(asked))
     return found
 
 

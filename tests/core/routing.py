@@ -39,7 +39,9 @@ LEARNED = {
 }
 
 
-def snapshot(*orders, models=MODELS, weights=LEARNED, health=None, tenants=None, pools=None, **pool_changes):
+def snapshot(
+    *orders, models=MODELS, weights=LEARNED, health=None, tenants=None, pools=None, classifier="", **pool_changes
+):
     return Snapshot.build(
         models=models,
         pools=pools or {"auto": pool(**pool_changes)},
@@ -47,6 +49,7 @@ def snapshot(*orders, models=MODELS, weights=LEARNED, health=None, tenants=None,
         weights=weights,
         health=health,
         orders=orders,
+        classifier=classifier,
     )
 
 

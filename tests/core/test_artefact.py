@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from router.core.artefact import Artefact, ArtefactError
-from router.core.features import BITS, SURFACE, features_of, ids_of
-from router.core.learned import Heads, LearnedClassifier
+from router.core.classify import Classifier, Rule, Seen
+from router.core.features import BITS, SURFACE, features_of
+from router.core.learned import Heads
+from router.core.tokens import read
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def npy(array, **how):
 def test_it_comes_back_and_has_the_same_version(artefact):
     found = Artefact.from_bytes(artefact.to_bytes())
     assert (found.version, found.gain_edges, found.card) == (artefact.version, artefact.gain_edges, artefact.card)
-    asked = features_of([ids_of("Write a function that adds two numbers")])
+    asked = features_of([read("Write a function that adds two numbers")[1]])
     assert np.array_equal(found.heads.logits(asked), artefact.heads.logits(asked))
 
 
@@ -102,15 +104,25 @@ def test_what_does_not_fit_is_named(artefact, changes, says):
 
 
 def test_a_prompt_has_the_class_of_the_largest_head_and_a_probability_a_model(artefact):
-    classifier = LearnedClassifier(artefact.heads, "general")
-    asked = [ids_of(text) for text in ("Write a function", "", "What is 7 times 8?")]
+    classifier = Classifier([], artefact.heads)
+    asked = [Seen(text, read(text)[1]) for text in ("Write a function", "", "What is 7 times 8?")]
     found = classifier.classify(asked)
     assert [each.task_class for each in found] == [classifier.classify([one])[0].task_class for one in asked]
     assert all(set(each.p_ok) == {"large", "small"} and min(each.p_ok.values()) >= 0 for each in found)
     assert {each.task_class for each in found} <= {"code", "maths"}
 
 
+def test_a_rule_that_fits_says_the_class_and_what_was_learned_the_rest(artefact):
+    asked = [Seen(text, read(text)[1]) for text in ("Write a limerick", "Write a function")]
+    ruled = Classifier([Rule("verse", ("limerick",))], artefact.heads)
+    learned = Classifier([], artefact.heads).classify(asked)
+    found = ruled.classify(asked)
+    assert ruled.classes == ("verse", "code", "maths")
+    assert [one.task_class for one in found] == ["verse", learned[1].task_class]
+    assert [one.p_ok for one in found] == [one.p_ok for one in learned]
+
+
 def test_a_prompt_unlike_all_is_no_more_than_the_most_unlike(artefact):
-    wild = features_of([ids_of("\n" * 3000), ids_of("$" * 3000)])
+    wild = features_of([read("\n" * 3000)[1], read("$" * 3000)[1]])
     reach = np.abs(artefact.heads.surface).sum(axis=1) * 3 + np.abs(artefact.heads.bias)
     assert (np.abs(artefact.heads.logits(wild)) <= reach + 30).all()

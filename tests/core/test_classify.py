@@ -2,18 +2,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.core.classify import GENERAL, Rule, RuleClassifier
-from router.core.prompt import MESSAGE_TOKENS, Prompt, read_body
-from router.core.strata import OTHER, Strata
-from router.core.tokens import count
+from router.core.classify import GENERAL, Classification, Classifier, Rule, Seen
+from router.core.prompt import MESSAGE_TOKENS, read_body
+from router.core.strata import OTHER, GainBands, Strata, TokenBands
+from router.core.tokens import count, o200k_base
 
 RULES = [Rule("math", ("integral", "sum")), Rule("code", ("python", "```", "C++"))]
-CLASSIFIER = RuleClassifier(RULES)
-BANDS = [("easy", 200), ("hard", None)]
+CLASSIFIER = Classifier(RULES)
+BANDS = TokenBands([("easy", 200), ("hard", None)])
 
 
 def class_of(text):
-    return CLASSIFIER.classify(Prompt(last_user_text=text), 10).task_class
+    (found,) = CLASSIFIER.classify([Seen(text, [])])
+    return found.task_class
 
 
 @pytest.mark.parametrize(
@@ -41,18 +42,27 @@ def test_of_a_long_message_both_ends_are_looked_at():
 
 def test_a_stratum_is_class_and_band():
     strata = Strata(CLASSIFIER.classes, BANDS)
-    assert strata.of("math", 200) == "math/easy"
-    assert strata.of("math", 201) == "math/hard"
-    assert strata.of(GENERAL, 10**9) == "general/hard"
-    assert strata.of("unheard", 1) == OTHER
+    assert strata.of(Classification("math"), 200) == "math/easy"
+    assert strata.of(Classification("math"), 201) == "math/hard"
+    assert strata.of(Classification(GENERAL), 10**9) == "general/hard"
+    assert strata.of(Classification("unheard"), 1) == OTHER
+
+
+def test_a_band_of_the_gain_says_how_much_better_the_baseline_would_be():
+    strata = Strata(["math"], GainBands("large", "small", [0.05, 0.2]))
+    assert strata.names == ("math/easy", "math/medium", "math/hard", OTHER)
+    found = [
+        strata.of(Classification("math", {"small": small, "large": 0.9}), 10**6) for small in (0.95, 0.86, 0.8, 0.1)
+    ]
+    assert found == ["math/easy", "math/easy", "math/medium", "math/hard"]
 
 
 @settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 5))
 def test_there_are_never_more_than_128_strata(classes, bands):
     limits = [(f"b{i}", 100 * (i + 1)) for i in range(bands - 1)] + [("last", None)]
-    strata = Strata([f"c{i}" for i in range(classes)], limits)
-    seen = {strata.of(f"c{i}", tokens) for i in range(classes) for tokens in (1, 150, 10_000)}
+    strata = Strata([f"c{i}" for i in range(classes)], TokenBands(limits))
+    seen = {strata.of(Classification(f"c{i}"), tokens) for i in range(classes) for tokens in (1, 150, 10_000)}
     assert len(strata.names) <= 128
     assert seen <= set(strata.names)
 
@@ -135,8 +145,42 @@ NAMES = [
 )
 def test_no_body_is_unreadable(body):
     prompt = read_body({key: value for key, value in body.items() if not _too_long(value)})
-    assert prompt.tokens().tokens >= 0
-    CLASSIFIER.classify(prompt, 1)
+    tokens, ids = prompt.read()
+    assert tokens.tokens >= 0
+    CLASSIFIER.classify([Seen(prompt.last_user_text, ids)])
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "Hello, world"}],
+        [{"role": "system", "content": "Be brief. " * 900}, {"role": "user", "content": "Hello, world"}],
+        [{"role": "user", "content": "Hello, world"}, {"role": "assistant", "content": "What is it?"}],
+        [{"role": "system", "content": "no"}] * 50 + [{"role": "user", "content": "Hello, world"}],
+    ],
+    ids=["alone", "behind a long one", "before an answer", "behind many"],
+)
+def test_the_ids_are_those_of_the_last_user_message_whatever_is_around_it(messages):
+    prompt = read_body({"messages": messages})
+    tokens, ids = prompt.read()
+    assert ids.tolist() == o200k_base().encode_ordinary("Hello, world")
+    assert tokens.tokens == pytest.approx(prompt.tokens().tokens, rel=0.1)
+
+
+def test_parts_of_a_message_are_read_in_their_order():
+    parts = [{"type": "text", "text": text} for text in ("first", "second")]
+    prompt = read_body({"messages": [{"role": "user", "content": parts}]})
+    assert prompt.last_user_text == "first\nsecond"
+    assert o200k_base().decode(prompt.read()[1].tolist()) == "firstsecond"
+
+
+def test_of_many_parts_the_ids_are_of_both_ends():
+    parts = [{"type": "text", "text": f"part {number}"} for number in range(1000)]
+    tokens, ids = read_body({"messages": [{"role": "user", "content": parts}]}).read()
+    said = o200k_base().decode(ids.tolist())
+    assert said.startswith("part 0")
+    assert said.endswith("part 999")
+    assert tokens.estimated
 
 
 def _too_long(value):

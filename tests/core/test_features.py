@@ -4,11 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.features import BITS, LOOKED_AT_CHARS, SURFACE, features_of, ids_of
+from router.core.features import BITS, SURFACE, features_of
+from router.core.tokens import read
 
 
 def features(*texts):
-    return features_of([ids_of(text) for text in texts])
+    return features_of([read(text)[1] for text in texts])
 
 
 def bag(found, number):
@@ -53,10 +54,3 @@ def test_the_surface_shows_what_its_names_say():
     assert shown[1]["log_lines"] == np.log1p(3)
     assert shown[1]["log_first_line"] == np.log1p(2)
     assert shown[0]["log_lines"] == np.log1p(1)
-
-
-def test_of_a_long_text_both_ends_are_seen_and_the_middle_is_not():
-    middle = "filler " * LOOKED_AT_CHARS
-    one, other = f"begin {middle} end", f"begin {middle} hidden {middle} end"
-    assert ids_of(one) == ids_of(other)
-    assert len(ids_of(one)) < LOOKED_AT_CHARS

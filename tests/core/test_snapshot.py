@@ -42,6 +42,7 @@ def test_any_changed_part_is_another_version():
         snapshot(holdout_percent=3.0),
         snapshot(models=MODELS | {"small": MODELS["mid"]}),
         snapshot(tenants={"acme": ("auto",)}),
+        snapshot(classifier="0123456789abcdef"),
     ]
     assert len({one.version for one in (base, *others)}) == len(others) + 1
 

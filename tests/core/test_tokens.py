@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.core import tokens
-from router.core.tokens import CHUNK_CHARS, EXACT_BYTES, count, count_all, o200k_base
+from router.core.tokens import CHUNK_CHARS, END_CHARS, EXACT_BYTES, count, count_all, o200k_base, read
 
 #: What tiktoken expects of the file that it downloads.
 ORIGINAL_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -50,6 +50,21 @@ def test_cutting_changes_no_count_unless_flagged(parts):
 def test_ordinary_text_is_exact_up_to_the_limit():
     text = (PROSE * 1000).encode()[:EXACT_BYTES].decode(errors="ignore")
     assert count(text) == tokens.TokenCount(len(o200k_base().encode_ordinary(text)), estimated=False)
+
+
+def test_reading_gives_the_ids_that_were_counted():
+    text = (PROSE * 1000).encode()[:EXACT_BYTES].decode(errors="ignore")
+    assert read(text)[1].tolist() == o200k_base().encode_ordinary(text)
+
+
+def test_of_a_long_text_both_ends_are_read():
+    text = "begin here " + "and so on, " * 10_000 + "end here"
+    found, ids = read(text)
+    said = o200k_base().decode(ids.tolist())
+    assert found.estimated
+    assert said.startswith("begin here")
+    assert said.endswith("end here")
+    assert abs(len(said) - 2 * END_CHARS) < 100
 
 
 def test_long_text_is_sampled_and_flagged():

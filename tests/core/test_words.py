@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.core.lexicon import lexicon, polynomials
 from router.core.tokens import o200k_base
-from router.core.words import _table, polynomials, words_of
+from router.core.words import words_of
 
 
 def hashes(*texts):
@@ -22,7 +23,7 @@ def hashes(*texts):
 def spelled(text):
     """What a regular expression takes for words, hashed."""
     words = [word.encode() for word in re.findall(r"\w+", text.lower()) if len(word.encode()) > 1]
-    return polynomials(words, _table().powers).tolist()
+    return polynomials(words, lexicon().powers).tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import orjson
 import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
@@ -18,6 +20,7 @@ from router.stages.context import Context
 from router.stages.route import build
 from router.stages.route_intake import MAX_KEY_BYTES
 from router.testing import FakeClock, MemoryLog
+from tests.core.classifiers import INTEGRALS, knowing
 
 CONFIG = """
 [kafka]
@@ -55,10 +58,15 @@ NAMES = Names()
 class World:
     """Both stages of route on an in-memory log."""
 
-    def __init__(self, config=CONFIG):
+    def __init__(self, config=CONFIG, artefact=None):
         self.clock = FakeClock()
         self.context = Context(
-            config=loads(config), client=Client("127.0.0.1:1"), keyring=RING, clock=self.clock, partitions=4
+            config=loads(config),
+            client=Client("127.0.0.1:1"),
+            keyring=RING,
+            clock=self.clock,
+            partitions=4,
+            artefact=artefact,
         )
         self.route, self.batch = build(self.context)
         self.log = MemoryLog(self.route, self.batch, clock=self.clock)
@@ -109,6 +117,10 @@ class World:
             at=to_rfc3339(self.clock()),
         )
         self.log.produce(NAMES.of("weights"), f"auto/{stratum}".encode(), encode(record))
+
+    def put_in_force(self, file):
+        self.log.produce(NAMES.of("classifier"), b"current", file)
+        self.log.advance(1)
 
     def run(self):
         self.log.run()
@@ -219,6 +231,94 @@ def test_a_producers_clock_counts_only_within_a_minute(world, ahead_ms, counted_
     world.ask(produced=max(0, now_ms + ahead_ms), router={"deadline_ms": 86_400_000})
     world.run()
     assert world.slips()[0].at_ms == now_ms + counted_ms
+
+
+# --- the classifier ---
+
+UNRULED = CONFIG.replace(
+    """[classify]
+rules = [{ name = "math", any = ["integral"] }]
+""",
+    "",
+)
+
+
+def kinds(world):
+    return [(one.stratum, one.features["p_ok"]) for one in world.decisions()]
+
+
+def test_a_request_is_classed_by_what_was_learned_and_its_candidates_say_what_they_are_worth():
+    world = World(UNRULED, INTEGRALS)
+    world.ask("r-1", text="integral")
+    world.ask("r-2", text="hello there")
+    world.run()
+    hard, easy = world.decisions()
+    assert (hard.stratum, easy.stratum) == ("math/hard", "other/easy")
+    assert [one.p_ok for one in hard.candidates] == [hard.features["p_ok"][model] for model in ("small", "large")]
+    assert hard.features["p_ok"]["small"] < 0.01
+    assert easy.features["p_ok"]["small"] > 0.9
+
+
+def test_a_rule_says_the_class_and_the_classifier_the_band():
+    world = World(
+        UNRULED.replace("[models.small]", '[classify]\nrules = [{ name = "tea", any = ["integral"] }]\n[models.small]'),
+        INTEGRALS,
+    )
+    world.ask(text="integral")
+    world.run()
+    assert kinds(world)[0][0] == "tea/hard"
+
+
+def test_a_pool_whose_models_it_does_not_know_keeps_bands_of_tokens():
+    stranger = knowing({"other": (0, {})}, {"math": (0, {}), "verse": (1, {})})
+    world = World(UNRULED, stranger)
+    world.ask()
+    world.run()
+    assert kinds(world) == [("verse/easy", {"other": 0.5})]
+    assert [one.p_ok for one in world.decisions()[0].candidates] == [None, None]
+
+
+def test_a_classifier_is_swapped_live_and_back_and_each_snapshot_names_its_own(world):
+    for number, file in enumerate([None, INTEGRALS.to_bytes(), b"no classifier", b""]):
+        if file is not None:
+            world.put_in_force(file)
+        world.ask(f"r-{number}", text="hello there")
+        world.run()
+    assert [stratum for stratum, _ in kinds(world)] == ["general/easy", "other/easy", "other/easy", "general/easy"]
+    stored = {
+        record.key.decode(): Snapshot.from_canonical(record.value)
+        for record in world.log.records(NAMES.of("snapshots"))
+    }
+    versions = [stored[one.snapshot_version].classifier for one in world.decisions()]
+    assert versions == ["", INTEGRALS.version, INTEGRALS.version, ""]
+
+
+def test_one_that_is_in_force_is_read_before_the_first_decision(world):
+    world.log.produce(NAMES.of("classifier"), b"current", INTEGRALS.to_bytes())
+    world.ask(text="integral")
+    world.run()
+    assert kinds(world)[0][0] == "math/hard"
+
+
+def test_requests_read_before_a_swap_are_classed_by_the_snapshot_that_decides_them(world):
+    """Reading ahead makes no class: what a turn has in hand goes by one classifier, the one that its snapshot names."""
+    world.ask(text="integral")
+    batch_of = world.route.prepare
+    seen = []
+    taxonomy = world.route.resources[0].snapshots
+
+    def prepare(batch):
+        found = batch_of(batch)
+        if not seen:
+            seen.append(taxonomy.apply_classifier(b"current", INTEGRALS.to_bytes()))
+        return found
+
+    world.log = MemoryLog(replace(world.route, prepare=prepare), clock=world.clock)
+    world.ask(text="integral")
+    world.run()
+    (decision,) = world.decisions()
+    stored = Snapshot.from_canonical(world.log.records(NAMES.of("snapshots"))[-1].value)
+    assert (decision.stratum, stored.classifier) == ("math/hard", INTEGRALS.version)
 
 
 # --- refusals and dead letters ---

@@ -7,8 +7,8 @@ import pytest
 
 from router.contract.errors import ConfigError
 from router.core.artefact import Artefact
-from router.core.features import ids_of
-from router.core.learned import LearnedClassifier
+from router.core.classify import Classifier, Seen
+from router.core.tokens import read
 from router.train.fit import fit, gain_edges, split
 from router.train.report import trained, write_report
 from router.train.rows import read_rows
@@ -61,8 +61,8 @@ def test_the_same_rows_make_the_same_version(made, seen):
 
 
 def test_classes_are_learned_where_rows_name_them(made):
-    asked = [ids_of(text) for text in ("the entropy of a tensor", "my parcel and the refund")]
-    found = LearnedClassifier(made.artefact.heads, "general").classify(asked)
+    asked = [Seen(text, read(text)[1]) for text in ("the entropy of a tensor", "my parcel and the refund")]
+    found = Classifier([], made.artefact.heads).classify(asked)
     assert [each.task_class for each in found] == ["science", "service"]
 
 
