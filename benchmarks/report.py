@@ -22,7 +22,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("faust-streaming", "aiokafka", "orjson", "xxhash", "tiktoken", "numpy", "aiohttp", "pydantic")
+PACKAGES = (
+    "faust-streaming",
+    "aiokafka",
+    "orjson",
+    "xxhash",
+    "tiktoken",
+    "numpy",
+    "paretobandit",
+    "aiohttp",
+    "pydantic",
+)
 #: Set by ``run.py`` for its scripts.
 LOAD = "POINTSMAN_BENCH_LOAD"
 COLUMNS = ("figure", "value", "reference", "ratio", "goal")

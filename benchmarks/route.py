@@ -124,7 +124,8 @@ def parts(tokens: int) -> dict[str, float]:
     kinds = snapshots.taxonomy.of(asking)
     now_ms = context.clock()
     facts = [
-        facts_of(one, kind, now_ms, now_ms + 60_000, None) for one, kind in zip(prepared.prepared, kinds, strict=True)
+        facts_of(one, kind, now_ms=now_ms, deadline_at_ms=now_ms + 60_000)
+        for one, kind in zip(prepared.prepared, kinds, strict=True)
     ]
 
     def classed() -> None:

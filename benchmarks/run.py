@@ -15,6 +15,7 @@ Each is a script beside this one that prints one JSON document (``report.py``) w
 | ``recovery_s_per_million_keys`` | ``recovery.py`` |
 | ``rss_mib`` | ``up.py``, by process, idle |
 | ``settled_ids_mib_per_million`` | ``memory.py`` |
+| ``learn_reward_to_paretobandit`` (when ``POINTSMAN_BENCH_ANSWERS`` names recorded answers, and the package is installed) | ``learn.py``, by case |
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ NAMES = (
     "batch",
     "memory",
     "wide",
+    "learn",
 )
+#: Benchmarks that run only where data of others are there, and the variable that names them.
+NEEDS = {"learn": "POINTSMAN_BENCH_ANSWERS"}
 
 Json = dict[str, Any]
 
@@ -105,7 +109,7 @@ def main() -> int:
         return 2
     found: dict[str, Json] = {}
     failed, load = False, os.getloadavg()[0]
-    for name in options.names or NAMES:
+    for name in options.names or [name for name in NAMES if name not in NEEDS or os.environ.get(NEEDS[name])]:
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             found[name] = run(name, load)

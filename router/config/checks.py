@@ -15,7 +15,6 @@ from router.contract.ids import DEFAULT_POOL
 GENERAL = "general"
 #: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
 NOT_YET_POOL = {
-    "budget_usd_per_request": None,
     "auto_rollback": False,
     "shadow_percent": 0,
     "reviews_per_day": 0,
@@ -85,11 +84,22 @@ def _pool(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
         yield f"{key}.baseline", f'model "{pool.baseline}" is not in this pool\'s models'
     if pool.judge is not None:
         yield from _known(f"{key}.judge", [pool.judge], "model", config.models)
-    if pool.policy == "squarecb":
-        yield f"{key}.policy", '"squarecb" is not there yet; use "thompson", "fixed" or "observe"'
-    if pool.objective == "budget":
-        yield f"{key}.objective", '"budget" is not there yet; use "quality_floor"'
+    yield from _budget(key, pool, config)
     yield from _weights(key, pool)
+
+
+def _budget(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
+    if pool.objective != "budget":
+        if pool.budget_usd_per_request is not None:
+            yield f"{key}.budget_usd_per_request", 'only objective "budget" keeps one, and objective is "quality_floor"'
+        return
+    if pool.policy != "squarecb":
+        yield f"{key}.objective", f'"budget" needs policy "squarecb", and policy is "{pool.policy}"'
+    if not pool.budget_nano_usd_per_request:
+        yield f"{key}.budget_usd_per_request", 'is missing; objective "budget" needs it, above 0'
+    for name in pool.models:
+        if name in config.models and config.models[name].unpriced:
+            yield f"{key}.objective", f'"budget" needs the price of every model, and "{name}" is unpriced'
 
 
 def _weights(key: str, pool: PoolConfig) -> Iterator[Problem]:

@@ -217,16 +217,17 @@ class PoolConfig(Section):
     baseline: Name
     """The most capable model; the last one listed if absent."""
     policy: Literal["thompson", "squarecb", "fixed", "observe"] = "thompson"
-    """``thompson`` learns from feedback, ``fixed`` follows ``weights``, ``observe`` sends all to the baseline and only
-    records what it would do. ``squarecb``: not there yet."""
+    """``thompson`` learns from feedback how much each stratum trusts each model; ``squarecb`` also looks at the single request:
+    its ``p_ok`` and length; ``fixed`` follows ``weights``, ``observe`` sends all to the baseline and only records what it would do."""
     weights: dict[Name, Share] = Field(default_factory=dict)
     """With ``fixed`` only: the share of each model; sum 1."""
     objective: Literal["quality_floor", "budget"] = "quality_floor"
-    """``quality_floor``: the cheapest model that stays within ``margin`` of the baseline. ``budget``: not there yet."""
+    """``quality_floor``: the cheapest model that stays within ``margin`` of the baseline. ``budget``: the best answers for
+    ``budget_usd_per_request`` on average; with policy ``squarecb``."""
     margin: Share = 0.05
     """How much worse than the baseline an answer's mean quality may be."""
     budget_usd_per_request: Usd | None = None
-    """Goes with objective ``budget``."""
+    """Goes with objective ``budget``: mean cost of a request, all its attempts. At most 1 % above, or one call of the dearest model."""
     sticky: Literal["session", "none"] = "session"
     """``session``: a conversation keeps its model."""
     session_ttl_s: Annotated[Whole, Field(ge=1, le=30 * 86_400)] = 3600

@@ -243,7 +243,10 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
-    """``llm.rewards``: one per accepted feedback of a pool request."""
+    """``llm.rewards``: one per accepted feedback of a pool request.
+
+    ``context``: what policy ``squarecb`` looked at; null elsewhere.
+    """
 
     request_id: Sha
     pool: str
@@ -259,11 +262,15 @@ class Reward:
     reward: Share
     weight: Number
     at: Time
+    context: list[Number] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """``llm.weights``: per stratum the probability of each model. ``evidence``: observations behind each."""
+    """``llm.weights``: per stratum the probability of each model. ``evidence``: observations behind each.
+
+    ``regression``: of policy ``squarecb``, whose weights differ from request to request; ``weights`` are those of a usual one.
+    """
 
     pool: str
     stratum: str
@@ -271,6 +278,7 @@ class Weights:
     policy_version: str
     evidence: dict[str, Number]
     at: Time
+    regression: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

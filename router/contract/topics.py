@@ -75,6 +75,8 @@ TOPICS = (
     Topic("dead-letter", "the original key", DeadLetter, "every stage", "people", max_bytes=4 * MIB),
     Topic("redispatch", "request id", None, "settle", "route"),
     Topic("redispatch.batch", "request id", None, "settle", "route"),
+    Topic("spending", "pool", None, "settle", "route"),
+    Topic("spending.batch", "pool", None, "settle", "route"),
     Topic("usage", "request id", None, "settle", "account, watch"),
     Topic("feedback.verified", "request id", None, "feedback", "feedback"),
     Topic("feedback.counted", "request id", None, "feedback", "account"),

@@ -16,7 +16,7 @@ import xxhash
 
 from router.contract.records import Decision, Lane, Origin
 from router.contract.times import from_rfc3339, to_rfc3339
-from router.core.facts import Assignment, Choice, Refusal, RequestFacts
+from router.core.facts import Assignment, Choice, Purse, Refusal, RequestFacts
 from router.core.records import First
 
 #: All decisions of a turn have the time of the turn.
@@ -39,6 +39,7 @@ def decision_record(
         "needs": facts.needs,
         "max_cost_nano_usd": facts.max_cost_nano_usd,
         "p_ok": facts.p_ok,
+        "purse": facts.purse,
         "assignment": facts.assignment,
         "first": facts.first,
         "asked_reason": facts.reason,
@@ -57,6 +58,7 @@ def decision_record(
         where,
         features,
     ]
+    features["quality"] = choice.quality
     features["session_broke"] = choice.session_broke
     features["would"] = choice.would
     features["check"] = xxhash.xxh3_64_hexdigest(orjson.dumps([snapshot_version, given]))
@@ -142,6 +144,7 @@ def facts_of(decision: Decision) -> RequestFacts:
             at_ms=from_rfc3339(decision.at),
             deadline_at_ms=decision.deadline_at_ms,
             p_ok=features["p_ok"],
+            purse=_built(Purse, features["purse"]),
             assignment=_built(Assignment, features["assignment"]),
             first=_built(First, features["first"]),
             prefer=features["prefer"],

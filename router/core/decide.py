@@ -4,11 +4,13 @@
 
 1. Candidates are the pool's models, less those that a rule excludes. The rules in order: ``pin ban drain tried capability
    context budget``. When none is left the refusal has the code of the rule that removed the last one. ``down`` and
-   ``deadline`` (the model's p95 does not fit into what is left) exclude only while something else remains.
+   ``deadline`` (the model's p95 does not fit into what is left) exclude only while something else remains. In a pool with a
+   budget ``spent`` excludes what the ledger has no room for, but for the cheapest.
 2. Cohort, by draws of the unit (session or request): ``pinned`` by order; else ``holdout``, then ``pilot`` for
    ``rollout_percent`` of the rest, else ``control``. Holdout and control go to the baseline, or to the dearest candidate
    where the baseline is none.
-3. The pilot's weights are the stratum's, restricted to the candidates and renormalised. ``epsilon`` of it is spread evenly
+3. The pilot's weights are the stratum's, restricted to the candidates and renormalised; of policy ``squarecb`` those of this very
+   request, by the stratum's regression (``core/bandit/squarecb``). ``epsilon`` of it is spread evenly
    (learning policies only: ``fixed`` is the operator's word; none where traffic was rolled back). A model on probation
    (``probing``) gets at most ``PROBE_SHARE``.
 4. The draw walks the weights in the pool's order, cheap to dear. Propensity is the weight of the model reached.
@@ -20,12 +22,23 @@ further attempt keeps the first one's stratum and cohort. A request that names a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from router.contract.errors import Code
 from router.contract.records import Cohort
+from router.core.bandit.squarecb import (
+    UNTAUGHT,
+    Context,
+    Regression,
+    context_of,
+    inverse_gap,
+    predict,
+    released,
+    worth,
+)
 from router.core.draw import HOLDOUT, MODEL, PROBE, ROLLOUT, draw
-from router.core.facts import Assignment, Candidate, Choice, Refusal, RequestFacts
+from router.core.facts import Assignment, Candidate, Choice, Purse, Refusal, RequestFacts
 from router.core.price import expected_cost_nano_usd
 from router.core.snapshot import ModelFacts, Orders, PoolFacts, Snapshot
 
@@ -140,11 +153,16 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
     salt = MODEL if facts.attempt <= 1 else f"{MODEL}:{facts.attempt}"
     drawn = draw(facts.tenant, facts.unit, salt)
     version, policy_weights = _policy_weights(snapshot, pool, stratum, orders)
-    would = None
+    would = gauge = None
+    if pool.policy == "squarecb":
+        gauge = _gauge(facts, snapshot, pool, stratum, candidates)
     if facts.prefer in open_models:
         weights = {model: float(model == facts.prefer) for model in open_models}
     elif cohort == "pilot" and pool.policy != "observe":
-        weights = _restricted(policy_weights, open_models, pool.baseline)
+        if gauge is None or orders.rolled_back:
+            weights = _restricted(policy_weights, open_models, pool.baseline)
+        else:
+            weights = gauge.weights(pool, open_models, facts.purse)
         if pool.policy in LEARNING and not orders.rolled_back:
             weights = _with_floor(weights, pool.epsilon)
         weights = _with_probation(weights, snapshot, facts.at_ms)
@@ -165,10 +183,53 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
         propensity=weights[model],
         cohort=cohort,
         policy_version=version,
+        quality=None if gauge is None else gauge.quality,
+        context=None if gauge is None else gauge.contexts[model],
+        gamma=None if gauge is None else gauge.regression.gamma,
         reason="fallback" if facts.reason == "retry" and model != facts.prefer else facts.reason,
         session_broke=broke,
         would=would,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauge:
+    """What policy ``squarecb`` knows of a request: context, expected quality and cost of each candidate."""
+
+    regression: Regression
+    contexts: Mapping[str, Context]
+    quality: Mapping[str, float]
+    cost: Mapping[str, float]
+
+    def weights(self, pool: PoolFacts, models: list[str], purse: Purse | None) -> dict[str, float]:
+        """Of these models; ``purse`` where a budget is kept."""
+        quality = {model: self.quality[model] for model in models}
+        cost = {model: self.cost[model] for model in models}
+        gamma = self.regression.gamma
+        if purse is None:
+            values = worth(quality, cost, self.quality[pool.baseline], pool.margin)
+            return released(inverse_gap(values, gamma), self.regression, pool.baseline)
+        return inverse_gap(
+            {model: quality[model] - purse.price * cost[model] / pool.budget_nano_usd for model in models}, gamma
+        )
+
+
+def _gauge(
+    facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, stratum: str, candidates: tuple[Candidate, ...]
+) -> _Gauge:
+    published = snapshot.weights.get((pool.name, stratum))
+    regression = (published.regression if published is not None else None) or UNTAUGHT
+    contexts = {
+        candidate.model: context_of(candidate.p_ok, facts.prompt_tokens, facts.needs) for candidate in candidates
+    }
+    quality = {model: round(predict(regression, model, x), 4) for model, x in contexts.items()}
+    known = [float(candidate.expected_cost_nano_usd or 0) for candidate in candidates]
+    unknown = max(known, default=0.0)  # nobody knows its price: as dear as the dearest
+    cost = {
+        candidate.model: unknown if candidate.expected_cost_nano_usd is None else candidate.expected_cost_nano_usd
+        for candidate in candidates
+    }
+    return _Gauge(regression, contexts, quality, cost)
 
 
 def _cohort(facts: RequestFacts, pool: PoolFacts, orders: Orders) -> Cohort:
@@ -193,8 +254,12 @@ def _candidates(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: s
     found = [
         _candidate(facts, snapshot, model, pin) for name in names if (model := snapshot.models.get(name)) is not None
     ]
-    if pin is not None or not snapshot.health:
-        return tuple(found)  # an order overrules health
+    if pin is not None:
+        return tuple(found)  # an order overrules budget and health
+    if facts.purse is not None:
+        found = _affordable(found, facts.purse)
+    if not snapshot.health:
+        return tuple(found)
     soft = {candidate.model: _unwell(facts, snapshot, candidate.model) for candidate in found}
     for rules in (_SOFT, _SOFT[:1], ()):
         held = [candidate for candidate in found if candidate.excluded is None and soft[candidate.model] in rules]
@@ -204,6 +269,20 @@ def _candidates(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: s
                 for candidate in found
             )
     return tuple(found)
+
+
+def _affordable(candidates: list[Candidate], purse: Purse) -> list[Candidate]:
+    """``spent`` where the ledger has no room; the cheapest that is left may always be asked."""
+    open_ones = [candidate for candidate in candidates if candidate.excluded is None]
+    costs = [one.expected_cost_nano_usd or 0 for one in open_ones]
+    room = purse.left_nano_usd + max(purse.burst_nano_usd, purse.dearer * max(costs, default=0))
+    most = max(room / purse.dearer, min(costs, default=0))
+    return [
+        candidate._replace(excluded="spent")
+        if candidate.excluded is None and (candidate.expected_cost_nano_usd or 0) > most
+        else candidate
+        for candidate in candidates
+    ]
 
 
 def _candidate(facts: RequestFacts, snapshot: Snapshot, model: ModelFacts, pin: str | None) -> Candidate:

@@ -28,6 +28,20 @@ class Assignment:
 
 
 @value(frozen=True, slots=True, kw_only=True)
+class Purse:
+    """Of a pool with a budget, as its ledger stands (``core.budget``).
+
+    ``price`` of money; ``left_nano_usd`` of what all requests have brought, this one included; ``burst_nano_usd`` beyond it;
+    calls cost ``dearer`` times what is expected of them.
+    """
+
+    price: float
+    left_nano_usd: int
+    burst_nano_usd: int
+    dearer: float = 1.0
+
+
+@value(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
     """One attempt to be decided.
 
@@ -55,6 +69,7 @@ class RequestFacts:
     at_ms: int
     deadline_at_ms: int
     p_ok: Mapping[str, float] = field(default_factory=dict)
+    purse: Purse | None = None
     assignment: Assignment | None = None
     first: First | None = None
     prefer: str | None = None
@@ -80,7 +95,8 @@ class Candidate(NamedTuple):
 class Choice:
     """Where the attempt goes. ``propensity`` = ``weights[model]``; ``weights`` are those used and sum to 1.
 
-    ``session_broke``: why the session's assignment did not hold. ``would``: what the policy would have done, where it is
+    ``quality``: expected of each candidate, and ``context`` of the model chosen, by policy ``squarecb``; ``gamma``: how sharply
+    it prefers the best. ``session_broke``: why the session's assignment did not hold. ``would``: what the policy would have done, where it is
     only observed. ``pool``, ``stratum``, ``baseline`` are ``None`` where the request named a model.
     """
 
@@ -95,6 +111,9 @@ class Choice:
     cohort: Cohort
     policy_version: str
     reason: Reason
+    quality: Mapping[str, float] | None = None
+    context: tuple[float, ...] | None = None
+    gamma: float | None = None
     session_broke: str | None = None
     would: str | None = None
 

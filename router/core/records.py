@@ -71,6 +71,19 @@ class PricedAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """``llm.spending[.batch]``: ``requests`` of a pool with a budget are done; they were ``charged`` so much.
+
+    ``cost``: of the outcomes read meanwhile, whosoever's; nano-dollars both. In the partition of the requests.
+    """
+
+    pool: str
+    requests: int
+    charged: int
+    cost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedFeedback:
     """``llm.feedback.verified``: feedback whose token is genuine, or that names a request id; re-keyed by request id.
 

@@ -60,6 +60,7 @@ def _token(slip: Slip, attempt: int, model: str, expires_at_ms: int, keyring: Ke
         propensity=1.0 if slip.propensity is None else slip.propensity,
         policy_version=slip.policy_version or "",
         expires_at_ms=expires_at_ms,
+        context=slip.context,
     )
     return issue(facts, keyring)
 

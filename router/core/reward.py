@@ -45,6 +45,7 @@ def reward_of(
         reward=value,
         weight=weight,
         at=at,
+        context=None if facts.context is None else list(facts.context),
     )
 
 

@@ -37,7 +37,8 @@ class Slip:
     ``first_model`` are those of the request's first decision. ``key`` is the request record's key; ``at_ms`` its
     timestamp. ``pool`` and ``baseline`` are ``None`` where the request names a model directly. Texts and ``metadata`` are
     what ``contract.codec`` has read, so they can be written again. ``of_order``: the attempt, or its refusal, answers an
-    order of settle's, so settle has had a row of the request.
+    order of settle's, so settle has had a row of the request. ``charged``: what the pool's budget was charged, in nano-dollars;
+    ``context``: what the policy looked at of the first model (``core.bandit.squarecb``); ``None`` where there is no such thing.
     """
 
     request_id: str
@@ -60,11 +61,13 @@ class Slip:
     first_model: str | None = None
     baseline: str | None = None
     of_order: bool = False
+    charged: int | None = None
+    context: tuple[float, ...] | None = None
 
 
 _NAMES = tuple(field.name for field in fields(Slip))
 _VALUES = attrgetter(*_NAMES)
-_ORIGIN, _KEY = _NAMES.index("origin"), _NAMES.index("key")
+_ORIGIN, _KEY, _CONTEXT = map(_NAMES.index, ("origin", "key", "context"))
 
 
 def sign(slip: Slip, keyring: Keyring) -> str:
@@ -103,4 +106,6 @@ def from_list(values: Any) -> Slip:
     found[_ORIGIN] = Origin(topic=topic, partition=partition, offset=offset)
     if (key := found[_KEY]) is not None:
         found[_KEY] = key.encode("latin-1")
+    if (context := found[_CONTEXT]) is not None:
+        found[_CONTEXT] = tuple(context)
     return Slip(*found)

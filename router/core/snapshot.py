@@ -20,6 +20,7 @@ import xxhash
 
 from router.contract.errors import PointsmanError
 from router.contract.records import Action, HealthState
+from router.core.bandit.squarecb import Regression, regression_of
 from router.core.price import Price
 
 #: Actions of control that a decision looks at; ``freeze`` is the learner's.
@@ -46,7 +47,10 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFacts:
-    """A pool as configured. ``models`` from cheap to dear; ``weights`` for policy ``fixed``; percentages 0..100."""
+    """A pool as configured. ``models`` from cheap to dear; ``weights`` for policy ``fixed``; percentages 0..100.
+
+    ``budget_nano_usd`` a request, with objective ``budget``.
+    """
 
     name: str
     models: tuple[str, ...]
@@ -57,14 +61,18 @@ class PoolFacts:
     rollout_percent: float
     holdout_percent: float
     sticky: bool
+    objective: str = "quality_floor"
+    margin: float = 0.05
+    budget_nano_usd: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StratumWeights:
-    """What the learner published for a stratum."""
+    """What the learner published for a stratum; ``regression`` of policy ``squarecb``."""
 
     weights: Mapping[str, float]
     policy_version: str
+    regression: Regression | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +183,7 @@ class Snapshot:
                 models={name: _model(name, part) for name, part in found["models"].items()},
                 pools={name: _pool(name, part) for name, part in found["pools"].items()},
                 tenants={name: tuple(pools) for name, pools in found["tenants"].items()},
-                weights={(pool, stratum): StratumWeights(**part) for pool, stratum, part in found["weights"]},
+                weights={(pool, stratum): _stratum_weights(part) for pool, stratum, part in found["weights"]},
                 health={name: HealthFacts(**part) for name, part in found["health"].items()},
                 orders=tuple(StandingOrder(**part) for part in found["orders"]),
                 classifier=found.get("classifier", ""),
@@ -261,7 +269,14 @@ def _pool_values(pool: PoolFacts) -> dict[str, Any]:
         "rollout_percent": float(pool.rollout_percent),
         "holdout_percent": float(pool.holdout_percent),
         "sticky": pool.sticky,
+        "objective": pool.objective,
+        "margin": float(pool.margin),
+        "budget_nano_usd": pool.budget_nano_usd,
     }
+
+
+def _stratum_weights(part: dict[str, Any]) -> StratumWeights:
+    return StratumWeights(**part | {"regression": regression_of(part["regression"])})
 
 
 def _model(name: str, part: dict[str, Any]) -> ModelFacts:

@@ -29,7 +29,8 @@ class FeedbackFacts:
     """What feedback must know of the result it speaks of.
 
     ``first_model``, ``stratum``, ``cohort``, ``propensity``, ``policy_version`` are those of the first decision,
-    ``model`` is the one that answered. ``pool`` and ``stratum`` are ``None`` for a direct request: no reward.
+    ``model`` is the one that answered. ``pool`` and ``stratum`` are ``None`` for a direct request: no reward. ``context``: as in
+    the slip.
     """
 
     request_id: str
@@ -44,6 +45,7 @@ class FeedbackFacts:
     propensity: float
     policy_version: str
     expires_at_ms: int
+    context: tuple[float, ...] | None = None
 
 
 _NAMES = tuple(field.name for field in fields(FeedbackFacts))

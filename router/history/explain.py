@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from router.contract.codec import from_rfc3339
 from router.contract.records import Decision, Outcome, Result
@@ -17,6 +18,7 @@ RULES = {
     "capability": "lacks something that the request uses",
     "context": "the request is too long for it",
     "budget": "costs more than the request allows",
+    "spent": "the pool's budget has no room for it now",
     "down": "it was down",
     "deadline": "too slow for the time that was left",
     "left": "no longer in the pool",
@@ -82,15 +84,50 @@ def _attempt(decision: Decision) -> Iterator[str]:
         broke = features.get("session_broke")
         why = "" if broke is None else BREAKS.get(broke, RULES.get(broke, broke))
         yield "    the session kept its model" if broke is None else f"    the session lost its model: {why}"
-    for candidate in decision.candidates or ():
-        if candidate.excluded is not None:
-            yield f"    not {candidate.model}: {RULES.get(candidate.excluded, candidate.excluded)}"
-    if decision.weights is not None and decision.draw is not None and decision.propensity is not None:
-        weights = ", ".join(f"{model} {weight:.3f}" for model, weight in decision.weights.items())
-        yield f"    weights {weights}; draw {decision.draw:.4f}; propensity {decision.propensity:.3f}"
+    yield from _features(features)
+    yield from (f"    {line}" for line in _candidates(decision, features))
+    if decision.draw is not None and decision.propensity is not None:
+        yield f"    draw {decision.draw:.4f}; propensity {decision.propensity:.3f}"
     yield f"    policy {decision.policy_version}, snapshot {decision.snapshot_version}"
     if (would := features.get("would")) is not None:
         yield f"    the policy would have chosen {would}"
+
+
+def _features(features: Mapping[str, Any]) -> Iterator[str]:
+    """What of the request counted beside its stratum."""
+    asks = [f"needs {', '.join(features['needs'])}"] if features.get("needs") else []
+    if (limit := features.get("completion_tokens")) is not None:
+        asks.append(f"an answer of at most {limit} tokens")
+    if (most := features.get("max_cost_nano_usd")) is not None:
+        asks.append(f"at most {_usd(most)}")
+    if asks:
+        yield f"    asks: {'; '.join(asks)}"
+    if (purse := features.get("purse")) is not None:
+        left, price = purse["left_nano_usd"], purse["price"]
+        yield f"    the pool's budget: {_usd(left)} left, this request's share included; price of money {price:.4g}"
+
+
+def _candidates(decision: Decision, features: Mapping[str, Any]) -> Iterator[str]:
+    """A line a model of the pool: what is thought of it, and why it was taken or not."""
+    quality, weights = features.get("quality") or {}, decision.weights or {}
+    for candidate in decision.candidates or ():
+        known = [f"p_ok {candidate.p_ok:.3f}"] if candidate.p_ok is not None else []
+        if candidate.model in quality:
+            known.append(f"expected quality {quality[candidate.model]:.3f}")
+        cost = candidate.expected_cost_nano_usd
+        known.append("price unknown" if cost is None else f"expected cost {_usd(cost)}")
+        weight = weights.get(candidate.model)
+        if candidate.excluded is not None:
+            why = f"out: {RULES.get(candidate.excluded, candidate.excluded)}"
+        elif candidate.model == decision.model:
+            why = f"weight {weight or 0.0:.3f}, taken"
+        else:
+            why = f"weight {weight:.3f}, the draw fell elsewhere" if weight else "weight 0"
+        yield f"{candidate.model}: {why} ({', '.join(known)})"
+
+
+def _usd(nano_usd: int) -> str:
+    return f"{nano_usd / 1e9:.9f} USD"
 
 
 def _estimated(features: dict[str, object]) -> str:
@@ -113,7 +150,7 @@ def _result(result: Result | None) -> Iterator[str]:
         yield "  no result yet"
         return
     router = result.router
-    cost = "cost unknown" if router.cost_nano_usd is None else f"{router.cost_nano_usd / 1e9:.9f} USD"
+    cost = "cost unknown" if router.cost_nano_usd is None else _usd(router.cost_nano_usd)
     if result.error is not None:
         yield f"  failed after {router.latency_ms} ms, {cost}: {result.error.code}: {result.error.message}"
     else:

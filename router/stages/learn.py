@@ -24,7 +24,7 @@ from router.config import Config
 from router.contract.codec import decode, encode, from_rfc3339, to_rfc3339
 from router.contract.errors import BadRecord, RejectCode
 from router.contract.records import Reward, Weights
-from router.core.bandit import POLICIES, Arms, Observation, Policy, observation_of
+from router.core.bandit import POLICIES, Arms, Observation, Policy, SquareCB, observation_of
 from router.core.reward import is_evidence, reward_key
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
@@ -53,11 +53,11 @@ class Learner:
 
 @dataclass(slots=True)
 class Posterior:
-    """A stratum: the policy's state, and what was last published (weights, evidence) as version ``version``."""
+    """A stratum: the policy's state, and what was last published (weights, evidence, regression) as version ``version``."""
 
     state: Any
     version: int = 0
-    published: list[dict[str, float]] | None = None
+    published: list[Any] | None = None
     looked_ms: int = 0
     due_ms: int = 0
 
@@ -172,10 +172,12 @@ class Learn:
         weights = rounded(learner.policy.weights(posterior.state, learner.arms, now_ms), learner.arms.baseline)
         known = learner.policy.evidence(posterior.state, now_ms)
         evidence = {model: float(f"{known.get(model, 0.0):.2g}") for model in learner.arms.models}
-        if [weights, evidence] == posterior.published:
+        regression = _regression(learner, posterior.state, now_ms)
+        news: list[Any] = [weights, evidence] if regression is None else [weights, evidence, regression]
+        if news == posterior.published:
             return
         posterior.version += 1
-        posterior.published = [weights, evidence]
+        posterior.published = news
         self._store(key, posterior, unit)
         published = Weights(
             pool=pool,
@@ -183,6 +185,7 @@ class Learn:
             weights=weights,
             policy_version=f"{learner.policy.name}:{posterior.version}",
             evidence=evidence,
+            regression=regression,
             at=to_rfc3339(now_ms),
         )
         unit.emit(self._weights, key.encode(), encode(published))
@@ -224,6 +227,18 @@ def rounded(weights: dict[str, float], baseline: str) -> dict[str, float]:
     found = {model: round(weight, _DECIMALS) for model, weight in weights.items() if model != baseline}
     rest = round(1.0 - sum(found.values()), _DECIMALS)
     return {model: max(0.0, rest) if model == baseline else found[model] for model in weights}
+
+
+def _regression(learner: Learner, state: Any, now_ms: int) -> dict[str, Any] | None:
+    """What routers need beside weights, as JSON values to so many digits that noise makes no news; of policy ``squarecb``."""
+    if not isinstance(learner.policy, SquareCB):
+        return None
+    found = learner.policy.regression(state, learner.arms, now_ms)
+    return {
+        "theta": {model: [round(one, _DECIMALS) for one in theta] for model, theta in found.theta.items()},
+        "n": {model: float(f"{n:.2g}") for model, n in found.n.items()},
+        "gamma": float(f"{found.gamma:.2g}"),
+    }
 
 
 def build(context: Context) -> list[Stage]:

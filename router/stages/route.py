@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from router.contract.codec import encode
 from router.contract.errors import Code, PointsmanError, RejectCode
 from router.contract.records import DEFAULT_DEADLINE_MS, Lane, Origin
@@ -24,7 +26,7 @@ from router.contract.topics import DAY_MS, MIB
 from router.core.audit import decision_record, refusal_record
 from router.core.decide import decide
 from router.core.facts import Assignment, Choice, Refusal, RequestFacts
-from router.core.records import Order
+from router.core.records import Order, Spending
 from router.core.slip import Slip, sign
 from router.core.snapshot import Snapshot
 from router.kafka.bodies import BodyReader
@@ -65,6 +67,8 @@ class Route:
         self._keyring = context.keyring
         self._requests = names.of(f"requests{suffix}")
         self._redispatch = names.of(f"redispatch{suffix}")
+        self._spending = names.of(f"spending{suffix}")
+        self._paced = any(pool.objective == "budget" for pool in config.pools.values())
         self._decisions, self._snapshots = names.of("decisions"), names.of("snapshots")
         self._dead = names.of("dead-letter")
         self._work = {model: names.work(model, lane) for model in config.models}
@@ -75,14 +79,14 @@ class Route:
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
         self._follower = follower
         self._bodies = BodyReader(context.client)
-        self._intake = Intake(config, self._requests, self._bodies)
+        self._intake = Intake(config, self._requests, self._redispatch, self._bodies)
         self._admission = Admission(context) if lane == "batch" else None
 
     def stage(self) -> Stage:
         resources = (self._follower, self._bodies)
         return Stage(
             name=self._group,
-            sources=(self._requests, self._redispatch),
+            sources=(self._requests, self._redispatch, *((self._spending,) if self._paced else ())),
             outputs=frozenset({self._decisions, self._snapshots, self._dead, *self._work.values()}),
             handle=self.handle,
             tick=self.tick,
@@ -102,6 +106,21 @@ class Route:
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:
         snapshot = self._follower.snapshots.current(unit.now_ms)
+        if batch.tp.topic == self._spending:
+            self._correct(batch, snapshot, unit)
+        else:
+            self._decide(batch, snapshot, unit)
+        unit.index.budgets.store(unit)
+
+    def _correct(self, batch: Batch, snapshot: Snapshot, unit: UnitLike) -> None:
+        """What requests have cost takes the place of what they were charged."""
+        for record in batch.records:
+            spending = Spending(**orjson.loads(record.value))
+            pool = snapshot.pools.get(spending.pool)
+            if pool is not None and pool.objective == "budget":
+                unit.index.budgets.correct(pool, spending)
+
+    def _decide(self, batch: Batch, snapshot: Snapshot, unit: UnitLike) -> None:
         self._keep_snapshot(snapshot, unit)
         asked = [item for item in batch.prepared if isinstance(item, Asked)]
         kinds = iter(
@@ -149,13 +168,31 @@ class Route:
             at_ms, deadline_at_ms, origin = order.at_ms, order.deadline_at_ms, order.origin
         key = self._session_key(asked)
         assignment = None if key is None else unit.index.assignment(unit, key)
-        facts = facts_of(asked, kind, unit.now_ms, deadline_at_ms, assignment)
+        pool = snapshot.pools.get(parsed.model)
+        paced = pool if pool is not None and pool.objective == "budget" else None
+        purse = None if paced is None else unit.index.budgets.purse(paced)
+        facts = facts_of(
+            asked, kind, now_ms=unit.now_ms, deadline_at_ms=deadline_at_ms, assignment=assignment, purse=purse
+        )
         found = decide(facts, snapshot)
-        slip = slip_of(asked, found, origin=origin, at_ms=at_ms, deadline_at_ms=deadline_at_ms, lane=self._lane)
+        charged = None
+        if paced is not None and order is None and isinstance(found, Choice):
+            charged = unit.index.budgets.charge(paced, found)
+        slip = slip_of(
+            asked,
+            found,
+            origin=origin,
+            at_ms=at_ms,
+            deadline_at_ms=deadline_at_ms,
+            lane=self._lane,
+            charged=charged,
+        )
         signed = sign(slip, self._keyring)
         home = unit.by_key(self._decisions, slip.request_id.encode())
         work = None if isinstance(found, Refusal) else self._work_record(asked, found, slip, signed, home)
         if len(signed) > MAX_SLIP_CHARACTERS or (work is not None and len(work) > MAX_WORK_BYTES):
+            if paced is not None and charged is not None:
+                unit.index.budgets.correct(paced, Spending(pool=paced.name, requests=1, charged=charged, cost=0))
             self._turn_down(record, Unusable(bad_request(parsed, "is too large, written out"), asked.key, order), unit)
         elif isinstance(found, Refusal):
             self._emit_refusal(found, slip, signed, record, unit)

@@ -74,16 +74,16 @@ Item = Asked | Unusable | None
 class Intake:
     """``fetch`` and ``read`` are the stage's ``prefetch`` and ``prepare``."""
 
-    def __init__(self, config: Config, requests_topic: str, bodies: BodyReader) -> None:
-        self._requests_topic = requests_topic
+    def __init__(self, config: Config, requests_topic: str, orders_topic: str, bodies: BodyReader) -> None:
+        self._requests_topic, self._orders_topic = requests_topic, orders_topic
         self._bodies = bodies
         self._windows = sorted({model.context_window for model in config.models.values()})
         self._borders = sorted(band.max_tokens for band in config.classify.bands if band.max_tokens is not None)
         features_of([read("warm up")[1]])  # what is made at first use: now rather than in the first turn
 
     async def fetch(self, batch: Batch) -> Sequence[Any]:
-        """For each order: (the order or the error in it, the record of the request's body). For requests: nothing."""
-        if batch.tp.topic == self._requests_topic:
+        """For each order: (the order or the error in it, the record of the request's body). For others: nothing."""
+        if batch.tp.topic != self._orders_topic:
             return [None] * len(batch.records)
         orders = [read_order(record.value) for record in batch.records]
         places = [
@@ -104,9 +104,11 @@ class Intake:
                 await asyncio.sleep(RETRY_S)
 
     def read(self, batch: Batch) -> Sequence[Item]:
-        """One item a record."""
+        """One item a record; ``None`` for what is neither request nor order, too."""
         if batch.tp.topic == self._requests_topic:
             return [self._request(record.key, record.value) for record in batch.records]
+        if batch.tp.topic != self._orders_topic:
+            return [None] * len(batch.records)
         return [
             None if record.value is None else self._ordered(order, body)
             for record, (order, body) in zip(batch.records, batch.fetched, strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 from router.contract.ids import DEFAULT_TENANT
 from router.contract.records import Lane, Origin
 from router.contract.requests import BadRequest
-from router.core.facts import Assignment, Choice, Refusal, RequestFacts
+from router.core.facts import Assignment, Choice, Purse, Refusal, RequestFacts
 from router.core.slip import Slip
 from router.stages.route_intake import Asked, Unusable
 from router.stages.taxonomy import Kind
@@ -24,7 +24,15 @@ def request_time_ms(record: Any, now_ms: int) -> int:
     return min(max(int(record.timestamp), now_ms - CLOCK_SKEW_MS), now_ms + CLOCK_SKEW_MS)
 
 
-def facts_of(asked: Asked, kind: Kind, now_ms: int, deadline_at_ms: int, assignment: Assignment | None) -> RequestFacts:
+def facts_of(
+    asked: Asked,
+    kind: Kind,
+    *,
+    now_ms: int,
+    deadline_at_ms: int,
+    assignment: Assignment | None = None,
+    purse: Purse | None = None,
+) -> RequestFacts:
     """What ``decide`` is given."""
     options, order = asked.parsed.request.router, asked.order
     return RequestFacts(
@@ -44,6 +52,7 @@ def facts_of(asked: Asked, kind: Kind, now_ms: int, deadline_at_ms: int, assignm
         at_ms=now_ms,
         deadline_at_ms=deadline_at_ms,
         p_ok=kind.p_ok,
+        purse=purse,
         assignment=assignment,
         first=None if order is None else order.first,
         prefer=None if order is None else order.prefer,
@@ -53,7 +62,14 @@ def facts_of(asked: Asked, kind: Kind, now_ms: int, deadline_at_ms: int, assignm
 
 
 def slip_of(
-    asked: Asked, found: Choice | Refusal, *, origin: Origin, at_ms: int, deadline_at_ms: int, lane: Lane
+    asked: Asked,
+    found: Choice | Refusal,
+    *,
+    origin: Origin,
+    at_ms: int,
+    deadline_at_ms: int,
+    lane: Lane,
+    charged: int | None = None,
 ) -> Slip:
     """What settle must know. Of a further attempt: stratum, cohort, propensity and version of the first."""
     request, order = asked.parsed.request, asked.order
@@ -81,6 +97,8 @@ def slip_of(
         first_model=None if said is None else said.model,
         baseline=None if choice is None else choice.baseline,
         of_order=order is not None,
+        charged=charged,
+        context=None if choice is None else choice.context,
     )
 
 

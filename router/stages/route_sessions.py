@@ -1,4 +1,4 @@
-"""What a lane of route remembers: sessions' assignments (in its table) and ids read lately (in memory only).
+"""What a lane of route remembers: sessions' assignments and budgets (in its table), and ids read lately (in memory only).
 
 A session's row has the key ``s`` + 16 bytes and holds its assignment and when it expires. Each request of the session
 moves the expiry; the row is written again only when that moved by an eighth of the session's life, so a lively session
@@ -17,7 +17,9 @@ import xxhash
 from router.core.facts import Assignment
 from router.kafka.unit import UnitLike
 from router.stages.due import Due
+from router.stages.route_budgets import Budgets
 
+SESSION = b"s"
 #: Sessions a partition; beyond it the one that expires soonest is forgotten.
 MAX_SESSIONS = 250_000
 
@@ -38,7 +40,9 @@ class Lane:
     """
 
     def __init__(self, rows: Items) -> None:
-        self._expires: dict[bytes, int] = {key: orjson.loads(value)[0] for key, value in rows.items()}
+        kept = list(rows.items())
+        self._expires: dict[bytes, int] = {key: orjson.loads(value)[0] for key, value in kept if key[:1] == SESSION}
+        self.budgets = Budgets(kept)
         self._due = Due(self._expires.get, self._expires)
         self.recent = RecentIds()
         self.snapshot_version = ""
@@ -103,7 +107,7 @@ class RecentIds:
 
 def session_key(tenant: str, pool: str, session: str) -> bytes:
     """Key of a session's row."""
-    return b"s" + xxhash.xxh3_128_digest(f"{tenant}\0{pool}\0{session}".encode("utf-8", "surrogatepass"))
+    return SESSION + xxhash.xxh3_128_digest(f"{tenant}\0{pool}\0{session}".encode("utf-8", "surrogatepass"))
 
 
 def _assignment(values: dict[str, Any]) -> Assignment:

@@ -22,6 +22,7 @@ from router.contract.wire import parse
 from router.core.attempts import Charge
 from router.core.backoff import Policy
 from router.core.price import UNPRICED, Price, cost_nano_usd
+from router.core.records import Spending
 from router.core.results import result_record, usage_record
 from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time
 from router.core.slip import Slip, SlipError, verify
@@ -74,13 +75,24 @@ class Settle:
         self._decisions, self._outcomes = names.of("decisions"), names.of("outcomes")
         self._results, self._usage, self._load = names.of("results"), names.of("usage"), names.of("load")
         self._redispatch = {"interactive": names.of("redispatch"), "batch": names.of("redispatch.batch")}
+        self._spending = {"interactive": names.of("spending"), "batch": names.of("spending.batch")}
+        self._paced = frozenset(name for name, pool in config.pools.items() if pool.objective == "budget")
         self._dead = names.of("dead-letter")
 
     def stage(self) -> Stage:
         return Stage(
             name=self._group,
             sources=(self._decisions, self._outcomes),
-            outputs=frozenset({self._results, self._usage, self._load, self._dead, *self._redispatch.values()}),
+            outputs=frozenset(
+                {
+                    self._results,
+                    self._usage,
+                    self._load,
+                    self._dead,
+                    *self._redispatch.values(),
+                    *self._spending.values(),
+                }
+            ),
             handle=self.handle,
             tick=self.tick,
             punctual=True,
@@ -113,6 +125,7 @@ class Settle:
                 read(record, unit)
             except PointsmanError as error:
                 self._reject(record, error, unit)
+        self._tell_spending(unit)
 
     def tick(self, now_ms: int, unit: UnitLike) -> bool:
         """Deadlines, orders that are due, ids to forget, the load record; whether more was due than time allowed."""
@@ -130,6 +143,7 @@ class Settle:
         load = book.load(unit)
         if load is not None:
             self._emit_load(unit, load)
+        self._tell_spending(unit)
         return more
 
     def culprit(self, record: Any, unit: UnitLike) -> None:
@@ -149,6 +163,7 @@ class Settle:
             return
         if row is not None:
             self._take(unit, id16, give_up(row))
+            self._tell_spending(unit)
 
     def _decision(self, record: Any, unit: UnitLike) -> None:
         """A decision is its slip; only a refusal says more."""
@@ -216,6 +231,8 @@ class Settle:
         book: Book = unit.index
         if step.verdict is not None:
             self._emit_result(unit, step)
+            if (charged := step.row.slip.charged) is not None:
+                book.spend(step.row.slip, requests=1, charged=charged)
             book.close(unit, id16)
             kept = Kept(settled=True, priced=step.row.priced)
             book.keep(unit, id16, kept, self._expires_s(step.row.slip, unit.now_ms))
@@ -261,6 +278,16 @@ class Settle:
             baseline = charge.cost_nano_usd
         usage = usage_record(slip, outcome, charge, at_ms=record.timestamp, baseline_cost_nano_usd=baseline or 0)
         unit.emit(self._usage, slip.request_id.encode(), encode(usage))
+        if slip.pool in self._paced:
+            unit.index.spend(slip, cost=charge.cost_nano_usd or 0)
+
+    def _tell_spending(self, unit: UnitLike) -> None:
+        """To the lanes of route that charged a budget, what became of it in this turn: one record a lane and pool."""
+        spent = unit.index.spent
+        for (lane, partition, pool), (requests, charged, cost) in spent.items():
+            spending = Spending(pool=pool, requests=requests, charged=charged, cost=cost)
+            unit.emit(self._spending[lane], pool.encode(), encode(spending), partition=partition)
+        spent.clear()
 
     def _emit_load(self, unit: UnitLike, load: Any) -> None:
         unit.emit(self._load, f"{NAME}/{unit.partition}".encode(), encode(load))

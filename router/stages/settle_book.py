@@ -11,6 +11,7 @@ import orjson
 from router.core.records import Load
 from router.core.row_format import row_from_bytes, row_to_bytes
 from router.core.settlement import Pair, Row
+from router.core.slip import Slip
 from router.kafka.unit import UnitLike
 from router.stages.due import Due
 from router.stages.settle_rows import DROP, KEPT, KIND, OPEN, SettleRows, kept_value, read_kept
@@ -61,6 +62,8 @@ class Book:
         self._count = dict.fromkeys(LANES, 0)
         for row in self.open.values():
             self._count[row.slip.lane] += 1
+        #: Of this turn: (lane, partition of the requests, pool) -> requests done, what they were charged, what was spent.
+        self.spent: dict[tuple[str, int, str], list[int]] = {}
         self._published: Load | None = None
         self._walk: list[bytes] = []
 
@@ -83,6 +86,13 @@ class Book:
             self._count[row.slip.lane] -= 1
             self._overdue.pop(id16, None)
             unit.put(OPEN + id16, None)
+
+    def spend(self, slip: Slip, *, requests: int = 0, charged: int = 0, cost: int = 0) -> None:
+        """Note what is to be told to the lane of route that charged a pool's budget."""
+        assert slip.pool is not None
+        sums = self.spent.setdefault((slip.lane, slip.origin.partition, slip.pool), [0, 0, 0])
+        for at, amount in enumerate((requests, charged, cost)):
+            sums[at] += amount
 
     def passed(self, read_to_ms: int) -> Iterator[bytes]:
         """Take out the open ids whose deadline has passed, earliest first; one for each that is asked for."""

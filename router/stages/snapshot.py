@@ -16,6 +16,7 @@ from router.contract.codec import decode, decode_control, from_rfc3339
 from router.contract.errors import BadRecord
 from router.contract.records import Control, Health, Weights
 from router.core.artefact import Artefact, ArtefactError
+from router.core.bandit.squarecb import regression_of
 from router.core.price import Price
 from router.core.snapshot import (
     DECISIVE,
@@ -84,11 +85,12 @@ class Snapshots:
             return
         try:
             found = decode(Weights, value)
-        except BadRecord:
+            regression = regression_of(found.regression)
+        except (BadRecord, ValueError, TypeError, KeyError, AttributeError):
             return
         if found.pool in self._pools:
             weights = {model: float(weight) for model, weight in sorted(found.weights.items())}
-            made = StratumWeights(weights=weights, policy_version=found.policy_version)
+            made = StratumWeights(weights=weights, policy_version=found.policy_version, regression=regression)
             self._changed |= self._weights.get((found.pool, found.stratum)) != made
             self._weights[found.pool, found.stratum] = made
 
@@ -200,4 +202,7 @@ def pool_facts(name: str, config: Config) -> PoolFacts:
         rollout_percent=float(pool.rollout_percent),
         holdout_percent=float(pool.holdout_percent),
         sticky=pool.sticky == "session",
+        objective=pool.objective,
+        margin=float(pool.margin),
+        budget_nano_usd=pool.budget_nano_usd_per_request or 0,
     )

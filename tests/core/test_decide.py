@@ -2,14 +2,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.contract.codec import decode, encode
 from router.contract.errors import Code
+from router.contract.records import Decision, Origin
+from router.core.audit import decision_record, facts_of
+from router.core.bandit.squarecb import SIZE, Regression
 from router.core.decide import PROBE_SHARE, decide, walk
-from router.core.facts import Assignment, Choice, Refusal
+from router.core.facts import Assignment, Choice, Purse, Refusal
 from router.core.records import First
 from router.core.snapshot import StratumWeights
 from tests.core.routing import AT_MS, LEARNED, MODELS, facts, health, model, order, pool, snapshot
 
 FIRST = First(stratum="math/hard", cohort="pilot", propensity=0.7, policy_version="thompson:7", model="small")
+ORIGIN = Origin(topic="llm.requests", partition=0, offset=7)
 ids = [f"{number:032x}" for number in range(4000)]
 
 
@@ -35,12 +40,19 @@ worlds = st.fixed_dictionaries(
                       st.none() | st.integers(AT_MS - 5, AT_MS + 5)),
         ),
         "windows": st.lists(st.sampled_from([100, 128_000]), min_size=4, max_size=4),
-        "policy": st.sampled_from(["thompson", "fixed", "observe"]),
+        "policy": st.sampled_from(["thompson", "squarecb", "fixed", "observe"]),
         "epsilon": st.sampled_from([0.0, 0.02, 0.5]),
         "rollout_percent": st.sampled_from([0.0, 50.0, 100.0]),
         "holdout_percent": st.sampled_from([0.0, 2.0, 100.0]),
         "pin": st.none() | st.sampled_from(["m1", "m4", "unknown"]),
         "rollback": st.booleans(),
+        "budget": st.booleans(),
+        "regression": st.none() | st.builds(
+            Regression,
+            st.dictionaries(st.sampled_from(["m1", "m3", "gone"]), st.tuples(*[st.floats(-2, 2)] * SIZE)),
+            st.dictionaries(st.sampled_from(["m1", "m2"]), st.floats(0, 100)),
+            st.floats(1, 10**5),
+        ),
     }
 )  # fmt: skip
 requests = st.fixed_dictionaries(
@@ -49,6 +61,14 @@ requests = st.fixed_dictionaries(
         "prompt_tokens": st.sampled_from([1, 99, 101]),
         "needs": st.sampled_from([(), ("tools",), ("images",)]),
         "max_cost_nano_usd": st.none() | st.sampled_from([0, 10**6, 10**12]),
+        "p_ok": st.dictionaries(st.sampled_from(["m1", "m2", "gone"]), st.floats(0, 1)),
+        "purse": st.none()
+        | st.builds(
+            Purse,
+            price=st.floats(0, 1000),
+            left_nano_usd=st.integers(-(10**9), 10**9),
+            burst_nano_usd=st.integers(0, 10**6),
+        ),
         "attempt": st.just(1),
         "stratum": st.sampled_from(["math/hard", "general/easy"]),
         "assignment": st.none()
@@ -82,11 +102,13 @@ def world(models, given):
         orders.append(order("stratum:auto/math/hard", "rollback"))
     known = {f"m{i}": model(f"m{i}", 10**i, window=given["windows"][i - 1]) for i in range(1, 5)}
     changed = {key: given[key] for key in ("policy", "epsilon", "rollout_percent", "holdout_percent")}
+    changed |= {"objective": "budget", "budget_nano_usd": 1000} if given["budget"] else {}
+    learned = StratumWeights(weights=given["weights"], policy_version="thompson:7", regression=given["regression"])
     return snapshot(
         *orders,
         models=known,
         pools={"auto": pool(models=tuple(models), weights=given["weights"], **changed)},
-        weights={("auto", "math/hard"): StratumWeights(weights=given["weights"], policy_version="thompson:7")},
+        weights={("auto", "math/hard"): learned},
         health=given["health"],
     )
 
@@ -95,7 +117,8 @@ def world(models, given):
 @given(some_models, worlds, requests, retries, st.sampled_from(ids))
 def test_whatever_the_world_a_choice_is_sound(models, given_world, request, retry, request_id):
     snap = world(models, given_world)
-    asked = facts(request_id, **request | (retry or {}))
+    purse = request["purse"] if given_world["budget"] else None
+    asked = facts(request_id, **request | {"purse": purse} | (retry or {}))
     chosen = decide(asked, snap)
     assert decide(asked, snap) == chosen
     if isinstance(chosen, Refusal):
@@ -108,6 +131,8 @@ def test_whatever_the_world_a_choice_is_sound(models, given_world, request, retr
     assert chosen.model not in given_world["banned"]
     assert chosen.model not in asked.exclude
     assert 0.0 <= chosen.draw < 1.0
+    record = decision_record(asked, chosen, snapshot_version=snap.version, lane="interactive", origin=ORIGIN)
+    assert facts_of(decode(Decision, encode(record))) == asked
     if chosen.cohort in {"holdout", "control", "pinned"} and asked.assignment is None:
         assert chosen.propensity == 1.0
     if given_world["pin"] and not given_world["rollback"]:  # a narrower rollback overrules the pin
@@ -424,3 +449,72 @@ def test_all_requests_of_a_session_draw_alike():
     assert (
         len({(one.model, one.cohort, one.draw) for i in ids[:50] if (one := decide(facts(i, session="s"), snap))}) == 1
     )
+
+
+# --- the contextual policy ---
+
+
+def taught(theta=None, n=1000.0, gamma=500.0):
+    return {
+        ("auto", "math/hard"): StratumWeights(
+            weights={"large": 1.0},
+            policy_version="squarecb:3",
+            regression=Regression(theta or {}, dict.fromkeys(MODELS, n), gamma),
+        )
+    }
+
+
+def regressed(**changed):
+    return snapshot(policy="squarecb", weights=taught(), holdout_percent=0.0, epsilon=0.0, **changed)
+
+
+EASY, HARD = {"small": 0.94, "mid": 0.95, "large": 0.96}, {"small": 0.2, "mid": 0.5, "large": 0.9}
+
+
+def test_each_request_goes_by_its_own_chances():
+    snap = regressed()
+    assert models_of(snap, 1000, p_ok=EASY)["small"] > 0.8
+    assert models_of(snap, 1000, p_ok=HARD)["large"] > 0.95
+
+
+def test_what_was_learned_corrects_what_the_classifier_says():
+    wrong = snapshot(
+        policy="squarecb", weights=taught({"small": (-0.6, 0.0, 0.0, 0.0)}), holdout_percent=0.0, epsilon=0.0
+    )
+    found = models_of(wrong, 1000, p_ok=EASY)
+    assert found["small"] < 0.05
+    assert found["mid"] > 0.8
+
+
+def test_before_anything_was_learned_only_epsilon_leaves_the_baseline():
+    snap = snapshot(policy="squarecb", weights={}, holdout_percent=0.0)
+    found = models_of(snap, p_ok=EASY)
+    assert found["large"] == pytest.approx(0.98 + 0.02 / 3, abs=0.01)
+
+
+def test_a_choice_carries_the_context_of_the_model_that_was_chosen():
+    chosen = decide(facts(p_ok=HARD), regressed())
+    assert chosen.context[:2] == (1.0, round(2 * HARD[chosen.model] - 1, 4))
+    assert chosen.quality == HARD
+
+
+def test_dear_money_buys_the_cheap_model_and_free_money_the_best():
+    snap = regressed(objective="budget", budget_nano_usd=1_000_000)
+    purse = {"left_nano_usd": 10**12, "burst_nano_usd": 0}
+    assert models_of(snap, 500, p_ok=HARD, purse=Purse(price=0.0, **purse))["large"] > 0.95
+    assert models_of(snap, 500, p_ok=HARD, purse=Purse(price=1000.0, **purse))["small"] > 0.95
+
+
+def test_what_the_budget_has_no_room_for_is_excluded_but_the_cheapest_never_is():
+    snap = regressed(objective="budget", budget_nano_usd=1_000_000)
+    costs = {one.model: one.expected_cost_nano_usd for one in decide(facts(), snap).candidates}
+    room = costs["mid"] - costs["large"]  # one call of the dearest may be overdrawn
+    chosen = decide(facts(purse=Purse(price=0.0, left_nano_usd=room, burst_nano_usd=0)), snap)
+    assert excluded(chosen) == {"small": None, "mid": None, "large": "spent"}
+    broke = decide(facts(purse=Purse(price=0.0, left_nano_usd=-(10**12), burst_nano_usd=0)), snap)
+    assert excluded(broke) == {"small": None, "mid": "spent", "large": "spent"}
+
+
+def test_a_person_may_pin_what_the_budget_cannot_afford():
+    snap = snapshot(order("pool:auto", "pin", model="large"), policy="squarecb", objective="budget", budget_nano_usd=1)
+    assert decide(facts(purse=Purse(price=0.0, left_nano_usd=-(10**9), burst_nano_usd=0)), snap).model == "large"

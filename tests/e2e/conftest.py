@@ -43,6 +43,12 @@ baseline = "large"
 policy = "fixed"
 weights = { failing = 1.0 }
 holdout_percent = 0
+[pools.paced]
+models = ["small", "large"]
+policy = "squarecb"
+objective = "budget"
+budget_usd_per_request = 0.0003
+holdout_percent = 0
 [account]
 window_s = 5
 grace_s = 2

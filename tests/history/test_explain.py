@@ -11,11 +11,13 @@ from router.contract.records import (
     ResultRouter,
 )
 from router.core.audit import decision_record, refusal_record
+from router.core.bandit.squarecb import Regression
 from router.core.decide import decide
-from router.core.facts import Assignment, Refusal
+from router.core.facts import Assignment, Purse, Refusal
 from router.core.records import First
+from router.core.snapshot import StratumWeights
 from router.history.explain import Account, explain
-from tests.core.routing import AT_MS, facts, health, order, snapshot
+from tests.core.routing import AT_MS, MODELS, facts, health, order, snapshot
 
 RID = "0" * 32
 ORIGIN = Origin(topic="llm.requests", partition=3, offset=12)
@@ -56,8 +58,8 @@ def test_an_account_tells_what_was_excluded_and_why_and_how_it_ended():
     for part in (
         "session s-9",
         "llm.requests/3@12",
-        "not large: banned by an order",
-        "not small: it had its chance in an earlier attempt",
+        "large: out: banned by an order",
+        "small: out: it had its chance in an earlier attempt",
         "outcome: error, http_503, 20 ms, endpoint eu-1",
         "cohort pilot: under the policy",
         f"snapshot {world.version}",
@@ -84,6 +86,30 @@ def test_a_session_that_kept_or_lost_its_model_is_told():
     broken = decision(asked, snapshot(health={"small": health("down")}, holdout_percent=0.0))
     assert "    the session kept its model" in explain(Account(request_id=RID, decisions=[steady]))
     assert "    the session lost its model: it was down" in explain(Account(request_id=RID, decisions=[broken]))
+
+
+def test_every_candidate_is_told_with_what_is_thought_of_it():
+    learned = {
+        ("auto", "math/hard"): StratumWeights(
+            weights={}, policy_version="squarecb:3", regression=Regression({}, dict.fromkeys(MODELS, 500.0), 50.0)
+        )
+    }
+    world = snapshot(
+        policy="squarecb", weights=learned, holdout_percent=0.0, objective="budget", budget_nano_usd=1_000_000
+    )
+    purse = Purse(price=0.5, left_nano_usd=2_000_000, burst_nano_usd=0)
+    asked = facts(RID, p_ok={"small": 0.4, "large": 0.9}, purse=purse, needs=("tools",), completion_tokens=300)
+    told = explain(Account(request_id=RID, decisions=[decision(asked, world)]))
+    text = "\n".join(told)
+    assert "asks: needs tools; an answer of at most 300 tokens" in text
+    assert "the pool's budget: 0.002000000 USD left" in text
+    assert sum(", taken (" in line for line in told) == 1
+    for model in MODELS:
+        (line,) = [line.strip() for line in told if line.strip().startswith(f"{model}: ")]
+        assert "expected quality" in line
+        assert "expected cost" in line
+    assert "small: " in text
+    assert "p_ok 0.400" in text
 
 
 def test_nothing_found_is_said():

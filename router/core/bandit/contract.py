@@ -29,7 +29,10 @@ UNUSED_COHORTS = frozenset({"direct", "shadow"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One reward of the model that was chosen and answered: ``reward`` 0..1, ``weight`` >= 0, ``at_ms`` of the feedback."""
+    """One reward of the model that was chosen and answered: ``reward`` 0..1, ``weight`` >= 0, ``at_ms`` of the feedback.
+
+    ``context``: of the request, where the policy that decided looks at one; empty otherwise.
+    """
 
     model: str
     kind: FeedbackKind
@@ -37,6 +40,7 @@ class Observation:
     reward: float
     weight: float = 1.0
     at_ms: int
+    context: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,7 @@ def observation_of(reward: Reward, at_ms: int) -> Observation | str:
         reward=reward.reward,
         weight=reward.weight,
         at_ms=at_ms,
+        context=tuple(reward.context or ()),
     )
 
 

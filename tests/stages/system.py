@@ -1,0 +1,75 @@
+"""Route, workers that answer by plan, and settle on one in-memory log."""
+
+from collections import Counter
+
+import orjson
+from aiokafka import ConsumerRecord
+
+from router.config import Config
+from router.contract.codec import decode, encode
+from router.contract.records import Outcome, OutcomeError, Result, Usage, Work
+from router.contract.topics import Names
+from router.core.slip import Keyring
+from router.kafka.client import Client
+from router.kafka.stage import Stage
+from router.stages import route, settle
+from router.stages.context import Context
+from router.testing import FakeClock, MemoryLog
+
+NAMES = Names()
+
+
+class System:
+    """``answers``: model -> how its worker answers; by default ok, at once. ``more``: builders of further stages."""
+
+    def __init__(self, config: Config, *more, artefact=None):
+        self.clock = FakeClock()
+        context = Context(
+            config=config,
+            client=Client("127.0.0.1:1"),
+            keyring=Keyring((b"k" * 32,)),
+            clock=self.clock,
+            partitions=4,
+            artefact=artefact,
+        )
+        self.answers = {}
+        self.calls = Counter()
+        topics = tuple(NAMES.work(model, lane) for model in config.models for lane in ("interactive", "batch"))
+        workers = Stage(name="workers", sources=topics, outputs=frozenset({NAMES.of("outcomes")}), handle=self.work)
+        self.stages = [*route.build(context), workers, *settle.build(context)]
+        self.stages += [stage for build in more for stage in build(context)]
+        self.log = MemoryLog(*self.stages, clock=self.clock)
+
+    def work(self, batch, unit):
+        for record in batch.records:
+            work = decode(Work, record.value)
+            self.calls[work.request_id] += 1
+            status = self.answers.get(work.model, "ok")
+            if status == "silence":
+                continue
+            outcome = Outcome(
+                request_id=work.request_id,
+                attempt=work.attempt,
+                model=work.model,
+                status=status,
+                slip=work.slip,
+                body={"choices": []} if status == "ok" else None,
+                usage=self.usage(work),
+                error=None if status == "ok" else OutcomeError(code="http_503"),
+            )
+            topic, key = NAMES.of("outcomes"), work.request_id.encode()
+            unit.emit(topic, key, encode(outcome), partition=work.outcome_partition)
+
+    def usage(self, work: Work) -> Usage:
+        return Usage(prompt_tokens=10, completion_tokens=5)
+
+    def ask(self, custom_id, *, lane="interactive", key=b"k", **changed) -> ConsumerRecord:
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+        topic = NAMES.of("requests.batch" if lane == "batch" else "requests")
+        value = {"custom_id": custom_id, "body": body} | changed
+        return self.log.produce(topic, key, orjson.dumps(value))
+
+    def results(self) -> dict[str, Result]:
+        found = [decode(Result, record.value) for record in self.log.records(NAMES.of("results"))]
+        assert len({one.id for one in found}) == len(found), "a request has two results"
+        return {one.custom_id: one for one in found}
