@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router.train.robust import Flips
     from router.train.score import Evaluation
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -52,6 +55,7 @@ def train(*, files: tuple[Path, ...], out: Path, folds: int, seed: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.option("--scores", type=_FILE, metavar="OUT", help="Write p_ok of every row, also of rows without arms.")
 @click.option("--picture", type=_FILE, metavar="PNG", help="Draw the cost-quality curve.")
+@click.option("--rephrased", is_flag=True, help="Also say how often harmless rephrasing flips the choice.")
 @click.option("--strong", metavar="MODEL", help="The model that calls are saved of [the best].")
 @click.option("--cheap", metavar="MODEL", help="The one that takes them [the cheapest].")
 @click.option("--draws", type=click.IntRange(100, 100_000), default=2000, show_default=True, help="Of the bootstrap.")
@@ -63,6 +67,7 @@ def evaluate(
     as_json: bool,
     scores: Path | None,
     picture: Path | None,
+    rephrased: bool,
     strong: str | None,
     cheap: str | None,
     draws: int,
@@ -73,6 +78,7 @@ def evaluate(
     from router.contract.errors import ConfigError
     from router.train import score
     from router.train.pictures import cost_quality
+    from router.train.robust import flips
     from router.train.rows import read_rows
 
     artefact = load(model)
@@ -97,7 +103,28 @@ def evaluate(
     )
     if picture is not None:
         cost_quality(picture, found)
-    click.echo(json.dumps(found.document(), indent=2) if as_json else page(found, model.name))
+    turned = flips(artefact, [rows[at] for at in judged], strong=strong, cheap=cheap, seed=seed) if rephrased else []
+    if as_json:
+        more = {"rephrased": {one.name: one.document() for one in turned}} if turned else {}
+        click.echo(json.dumps(found.document() | more, indent=2))
+        return
+    click.echo(page(found, model.name))
+    if turned:
+        click.echo(flip_page(turned))
+
+
+def flip_page(turned: Sequence[Flips]) -> str:
+    """Flips for people."""
+    lines = [
+        "",
+        "  said in other words: share of choices that flip, at the threshold of CPT50",
+        f"    {'':<12}{'ours':>8}{'prompt length':>16}{'random':>10}{'APGR then':>12}",
+    ]
+    lines += [
+        f"    {one.name:<12}{one.ours:>8.1%}{one.by_length:>16.1%}{one.by_chance:>10.1%}{one.apgr:>12.3f}"
+        for one in turned
+    ]
+    return "\n".join(lines)
 
 
 def page(found: Evaluation, about: str) -> str:

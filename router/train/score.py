@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from router.contract.errors import ConfigError
 from router.core.artefact import Artefact
 from router.core.features import features_of
+from router.core.tokens import Ids, read
 from router.train.measure import LEVELS, Figure, Judged, calibration, judge, qualities_of
 from router.train.rows import Row
 
@@ -57,11 +58,17 @@ class Evaluation:
 
 def p_ok_of(artefact: Artefact, rows: Sequence[Row]) -> Array:
     """(n, models) in the artefact's order."""
-    found = np.empty((len(rows), len(artefact.heads.models)))
-    for first in range(0, len(rows), BATCH):
-        asked = [row.prompt.read()[1] for row in rows[first : first + BATCH]]
-        found[first : first + BATCH] = artefact.heads.p_ok(features_of(asked))
-    return found
+    return _p_ok(artefact, [row.prompt.read()[1] for row in rows])
+
+
+def p_ok_of_texts(artefact: Artefact, texts: Sequence[str]) -> Array:
+    """The same of user messages."""
+    return _p_ok(artefact, [read(text)[1] for text in texts])
+
+
+def _p_ok(artefact: Artefact, asked: Sequence[Ids]) -> Array:
+    parts = [artefact.heads.p_ok(features_of(asked[at : at + BATCH])) for at in range(0, len(asked), BATCH)]
+    return np.concatenate(parts) if parts else np.empty((0, len(artefact.heads.models)))
 
 
 def write_scores(file: Path, rows: Sequence[Row], models: Sequence[str], p_ok: Array) -> None:

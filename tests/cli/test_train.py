@@ -38,6 +38,18 @@ def test_it_is_judged_on_other_rows(model, folder, capsys):
     assert all(word in page for word in ("APGR", "CPT95", "oracle", "random", "calibration error"))
 
 
+def test_it_says_how_often_other_words_flip_the_choice(model, folder, capsys):
+    later = write(folder / "later.jsonl", rows(300, seed=3))
+    asked = ["evaluate", str(later), "--model", str(model), "--draws", "100", "--rephrased"]
+    assert run([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["rephrased"]
+    assert set(found) == {"case", "typos", "filler", "politeness", "order", "all"}
+    assert found["case"]["flips"] == 0
+    assert found["all"]["flips"] < found["all"]["random"]
+    assert run(asked) == 0
+    assert "said in other words" in capsys.readouterr().out
+
+
 def test_prompts_alone_are_scored(model, folder, capsys):
     alone = [{"id": row["id"], "prompt": row["prompt"]} for row in rows(20, seed=4)]
     prompts, out = write(folder / "prompts.jsonl", alone), folder / "scores.jsonl"
