@@ -54,9 +54,10 @@ NAMES = (
     "memory",
     "wide",
     "learn",
+    "ope",
 )
 #: Benchmarks that run only where data of others are there, and the variable that names them.
-NEEDS = {"learn": "POINTSMAN_BENCH_ANSWERS"}
+NEEDS = {"learn": "POINTSMAN_BENCH_ANSWERS", "ope": "POINTSMAN_BENCH_ANSWERS"}
 
 Json = dict[str, Any]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from router.contract.codec import from_rfc3339
+from router.contract.codec import decode, from_rfc3339
+from router.contract.errors import BadRecord, ConfigError
 from router.contract.records import Decision, Outcome, Result
 
 #: What each rule that excludes a model means to a person.
@@ -44,6 +46,28 @@ class Account:
     decisions: Sequence[Decision] = field(default=())
     outcomes: Sequence[Outcome] = field(default=())
     result: Result | None = None
+
+
+def accounts_in(file: Path) -> list[Account]:
+    """The requests whose decisions a file holds, a record a line, as the topic ``decisions`` has them; in their order.
+
+    Raises:
+        ConfigError: it cannot be read, or a line is no decision.
+    """
+    found: dict[str, list[Decision]] = {}
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            decision = decode(Decision, line)
+        except BadRecord as error:
+            raise ConfigError(f"{file}, line {number}: no decision: {error}") from None
+        found.setdefault(decision.request_id, []).append(decision)
+    return [Account(request_id=request_id, decisions=decisions) for request_id, decisions in found.items()]
 
 
 def explain(account: Account) -> list[str]:
@@ -147,7 +171,7 @@ def _outcome(outcome: Outcome) -> str:
 
 def _result(result: Result | None) -> Iterator[str]:
     if result is None:
-        yield "  no result yet"
+        yield "  no result found"
         return
     router = result.router
     cost = "cost unknown" if router.cost_nano_usd is None else _usd(router.cost_nano_usd)

@@ -1,4 +1,7 @@
+import pytest
+
 from router.contract.codec import decode, encode
+from router.contract.errors import ConfigError
 from router.contract.records import (
     Attempt,
     Decision,
@@ -16,7 +19,7 @@ from router.core.decide import decide
 from router.core.facts import Assignment, Purse, Refusal
 from router.core.records import First
 from router.core.snapshot import StratumWeights
-from router.history.explain import Account, explain
+from router.history.explain import Account, accounts_in, explain
 from tests.core.routing import AT_MS, MODELS, facts, health, order, snapshot
 
 RID = "0" * 32
@@ -110,6 +113,20 @@ def test_every_candidate_is_told_with_what_is_thought_of_it():
         assert "expected cost" in line
     assert "small: " in text
     assert "p_ok 0.400" in text
+
+
+def test_decisions_in_a_file_are_told_request_by_request(tmp_path):
+    world = snapshot(holdout_percent=0.0)
+    file = tmp_path / "decisions.jsonl"
+    made = [decision(facts(f"{n:032x}"), world) for n in (1, 2, 1)]
+    file.write_bytes(b"\n".join(map(encode, made)) + b"\n\n")
+    found = accounts_in(file)
+    assert [(one.request_id[-1], len(one.decisions)) for one in found] == [("1", 2), ("2", 1)]
+    file.write_bytes(encode(made[0]) + b"\n{}\n")
+    with pytest.raises(ConfigError, match="line 2: no decision"):
+        accounts_in(file)
+    with pytest.raises(ConfigError, match="No such file"):
+        accounts_in(tmp_path / "absent")
 
 
 def test_nothing_found_is_said():
