@@ -32,6 +32,7 @@ COMMANDS = {
     "explain": "explain",
     "replay": "explain",
     "audit": "audit",
+    "strata": "strata",
     "train": "train",
     "evaluate": "train",
     "classifier": "classifier",

@@ -114,10 +114,10 @@ def evaluate(judged: Sequence[Judged]) -> PolicyValue:
     if weight.sum() <= 0.0:
         raise EvaluationError("no judged decision was one that this policy would make")
     direct, predicted = _model(judged)
-    base = _Mean.of(h, reward, cluster)
-    snips = _Mean.of(weight, reward, cluster)
-    through = _Mean.of(h, direct, cluster)
-    correction = _Mean.of(weight, reward - predicted, cluster)
+    base = Mean.of(h, reward, cluster)
+    snips = Mean.of(weight, reward, cluster)
+    through = Mean.of(h, direct, cluster)
+    correction = Mean.of(weight, reward - predicted, cluster)
     per_cluster = np.bincount(cluster, weight)
     effective = float(per_cluster.sum() ** 2 / (per_cluster**2).sum())
     dr, influence = through.value + correction.value, through.influence + correction.influence
@@ -149,14 +149,14 @@ def _share(odds: float) -> float:
     return 0.5 * (1.0 + tanh(0.5 * odds))
 
 
-class _Mean(NamedTuple):
+class Mean(NamedTuple):
     """A weighted mean, and by how much it would move without each session (clusters,)."""
 
     value: float
     influence: Array
 
     @classmethod
-    def of(cls, weight: Array, values: Array, cluster: NDArray[np.intp]) -> _Mean:
+    def of(cls, weight: Array, values: Array, cluster: NDArray[np.intp]) -> Mean:
         total = float(weight.sum())
         value = float(weight @ values) / total
         share = np.bincount(cluster, weight) / total

@@ -105,17 +105,39 @@ async def value_of(client: Client, names: Names, pool: str, candidate: Candidate
     Raises:
         EvaluationError: there are no decisions, or the candidate does what the log could never have done.
     """
-    rewards: dict[str, list[Reward]] = defaultdict(list)
-    async for record in scan(client, [names.of("rewards")]):
-        reward = _decoded(Reward, record.value)
-        if reward is not None and reward.pool == pool and reward.cohort == "pilot":
-            rewards[reward.request_id].append(reward)
-    tally = Tally(pool, candidate, rewards)
+    tally = Tally(pool, candidate, await rewards_of(client, names, pool))
     async for record in scan(client, [names.of("decisions")]):
         decision = _decoded(Decision, record.value)
         if decision is not None:
             tally.add(decision)
     return tally.found()
+
+
+async def rewards_of(client: Client, names: Names, pool: str) -> dict[str, list[Reward]]:
+    """By request id, of a pool's pilot."""
+    rewards: dict[str, list[Reward]] = defaultdict(list)
+    async for record in scan(client, [names.of("rewards")]):
+        reward = _decoded(Reward, record.value)
+        if reward is not None and reward.pool == pool and reward.cohort == "pilot":
+            rewards[reward.request_id].append(reward)
+    return rewards
+
+
+@dataclass(slots=True)
+class Log:
+    """What was judged of a pool's pilot: first decisions and what was said of their answers."""
+
+    judged: list[tuple[Decision, Reward]] = field(default_factory=list)
+
+
+async def log_of(client: Client, names: Names, pool: str) -> Log:
+    """From all decisions and rewards that are still kept."""
+    rewards, found = await rewards_of(client, names, pool), Log()
+    async for record in scan(client, [names.of("decisions")]):
+        decision = _decoded(Decision, record.value)
+        if decision is not None and decision.attempt == 1 and decision.cohort == "pilot" and decision.pool == pool:
+            found.judged += [(decision, reward) for reward in rewards.get(decision.request_id, ())]
+    return found
 
 
 class Tally:

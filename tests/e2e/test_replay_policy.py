@@ -29,3 +29,6 @@ def test_a_candidate_is_evaluated_from_the_log(system, tmp_path):
     told = system.run("replay", "--policy", "large", "--pool", "auto")
     assert "expected cost of a request" in told.stdout
     assert system.run("replay").returncode == 0
+    suggested = system.run("strata", "suggest")
+    assert suggested.returncode == 0, suggested.stderr
+    assert "judgements" in suggested.stdout

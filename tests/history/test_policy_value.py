@@ -2,9 +2,11 @@
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
+from router.cli.strata import page
 from router.contract.codec import decode, encode
 from router.contract.errors import ConfigError
 from router.contract.records import Decision, Origin, Reward
@@ -12,7 +14,8 @@ from router.core.audit import decision_record
 from router.core.decide import decide
 from router.core.facts import Assignment
 from router.core.ope import EvaluationError
-from router.history.policy_value import Candidate, Tally, candidate_of
+from router.history.policy_value import Candidate, Log, Tally, candidate_of
+from router.history.splits import TOKENS, remedy, suggestions
 from tests.core.routing import MODELS, facts, snapshot
 
 ORIGIN = Origin(topic="llm.requests", partition=0, offset=0)
@@ -99,6 +102,21 @@ def test_a_conversation_is_one_voice():
         )
         decisions.append(decided(n, world(), session=f"s{n % 30}", assignment=kept))
     assert tally_of(decisions, Candidate({"small": 1.0})).kinds["review"].effective <= 30
+
+
+def test_a_stratum_that_should_be_two_is_found_in_the_log():
+    """Small fails on long prompts."""
+    dice, snap, log = random.Random(3), world(), Log()
+    for number in range(1500):
+        one = decided(number, snap, prompt_tokens=dice.choice((50, 900)))
+        long = one.features["prompt_tokens"] == 900
+        good = 0.2 if one.model == "small" and long else 0.9
+        log.judged.append((one, replace(judged(one, dice), reward=float(dice.random() < good))))
+    (split,) = suggestions(log, "large")
+    assert (split.model, split.feature, split.edge) == ("small", TOKENS, 50.0)
+    assert "max_tokens = 50" in remedy(split)
+    assert "math/hard, small" in page([split], "auto", 1500)
+    assert "no split" in page([], "auto", 3)
 
 
 def test_too_few_judgements_are_no_estimate():
