@@ -112,8 +112,17 @@ def _tested(
     below, above = gaps
     difference = Mean(above.value - below.value, above.influence - below.influence)
     stratum, feature, edge = where
-    found = map(_estimate, (below, above, difference))
-    return Split(stratum, model, feature, edge, *found, len(samples)), _error(difference)
+    split = Split(
+        stratum,
+        model,
+        feature,
+        edge,
+        left=_estimate(below),
+        right=_estimate(above),
+        difference=_estimate(difference),
+        judged=len(samples),
+    )
+    return split, _error(difference)
 
 
 def _error(mean: Mean) -> float:
