@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from router.contract.records import FeedbackKind, FeedbackSource, Reward
 
@@ -25,6 +25,29 @@ State = TypeVar("State")
 
 #: Cohorts whose answers say nothing of a model in its stratum: chosen by the caller, or never shown to anyone.
 UNUSED_COHORTS = frozenset({"direct", "shadow"})
+
+#: After this long an observation counts for half.
+HALF_LIFE_MS: Final = 14 * 86_400_000
+
+#: How much of an observation of this kind counts: reviews and labels judge quality, the others hint at it.
+TRUST: Final[Mapping[FeedbackKind, float]] = {
+    "review": 1.0,
+    "label": 1.0,
+    "survey": 0.5,
+    "rating": 0.5,
+    "thumbs": 0.25,
+    "retry": 0.25,
+    "abandon": 0.25,
+}
+
+#: A review stands for 1 / (inclusion probability) requests; beyond this one voice would drown the others.
+MAX_WEIGHT: Final = 50.0
+
+#: Labelled events that are remembered per state, so that late rewards are cut by them too.
+MAX_EVENTS: Final = 32
+
+#: A labelled event: model, when, and how much per mille of what was observed of it before remains.
+Event = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +135,15 @@ def observation_of(reward: Reward, at_ms: int) -> Observation | str:
         at_ms=at_ms,
         context=tuple(reward.context or ()),
     )
+
+
+def kept(events: Iterable[Event], model: str, at_ms: int) -> float:
+    """What the labelled events since ``at_ms`` leave of an observation of that time."""
+    share = 1.0
+    for name, event_ms, per_mille in events:
+        if name == model and at_ms < event_ms:
+            share *= per_mille / 1000
+    return share
 
 
 def only(model: str, models: Iterable[str]) -> dict[str, float]:

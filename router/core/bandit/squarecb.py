@@ -37,9 +37,18 @@ from typing import Any, Final
 import numpy as np
 
 from router.contract.records import FeedbackKind
-from router.core.bandit.contract import Arms, Observation, only
+from router.core.bandit.contract import (
+    HALF_LIFE_MS,
+    MAX_EVENTS,
+    MAX_WEIGHT,
+    TRUST,
+    Arms,
+    Event,
+    Observation,
+    kept,
+    only,
+)
 from router.core.bandit.decay import amount_at, scaled
-from router.core.bandit.thompson import HALF_LIFE_MS, MAX_EVENTS, MAX_WEIGHT, TRUST
 
 #: Numbers of a context: one, what the classifier says, the prompt's length, whether it needs a capability.
 SIZE: Final = 4
@@ -110,7 +119,7 @@ class Sums:
     """State of one stratum: scaled sums by model and kind, slow ones and quick ones; the rest as ``thompson.Beliefs`` has it."""
 
     sums: Mapping[tuple[str, FeedbackKind], tuple[int, ...]] = field(default_factory=dict)
-    events: tuple[tuple[str, int, int], ...] = ()
+    events: tuple[Event, ...] = ()
     clipped: int = 0
 
 
@@ -133,9 +142,7 @@ class SquareCB:
             given = max(seen.weight, 0.0)
             weight = min(given, MAX_WEIGHT)
             clipped += round((given - weight) * 1000)
-            for name, event_ms, per_mille in state.events:
-                if name == seen.model and when_ms < event_ms:
-                    weight *= per_mille / 1000
+            weight *= kept(state.events, seen.model, when_ms)
             reward = min(max(seen.reward, 0.0), 1.0)
             x = seen.context if len(seen.context) == SIZE else context_of(None, 127, ())
             said = said_by(x)

@@ -31,30 +31,24 @@ import numpy as np
 import numpy.typing as npt
 
 from router.contract.records import FeedbackKind, FeedbackSource
-from router.core.bandit.contract import Arms, Observation, only
+from router.core.bandit.contract import (
+    HALF_LIFE_MS,
+    MAX_EVENTS,
+    MAX_WEIGHT,
+    TRUST,
+    Arms,
+    Event,
+    Observation,
+    kept,
+    only,
+)
 from router.core.bandit.decay import amount_at, scaled
 
 Floats = npt.NDArray[np.float64]
 Key = tuple[str, FeedbackKind, FeedbackSource]
 
-HALF_LIFE_MS: Final = 14 * 86_400_000
-
-#: How much of an observation of this kind counts: reviews and labels judge quality, the others hint at it.
-TRUST: Final[Mapping[FeedbackKind, float]] = {
-    "review": 1.0,
-    "label": 1.0,
-    "survey": 0.5,
-    "rating": 0.5,
-    "thumbs": 0.25,
-    "retry": 0.25,
-    "abandon": 0.25,
-}
-
 #: Most observations of one source that count, per model and kind.
 CAPS: Final[Mapping[FeedbackSource, float]] = {"reviewer": 4000.0, "user": 2000.0, "judge": 500.0, "system": 500.0}
-
-#: A review stands for 1 / (inclusion probability) requests; beyond this one voice would drown the others.
-MAX_WEIGHT: Final = 50.0
 
 #: Prior of delta in units of the margin: mean and spread. P(delta >= -margin) = P(Z >= 2.5) = 0.6 %.
 PRIOR_MEAN: Final = -3.5
@@ -65,9 +59,6 @@ _DELTA_NODES: Final = 401
 _Q_NODES: Final = 96
 _WIDTH: Final = 6.0  # standard deviations that a grid spans to each side
 _EDGE: Final = 1e-6
-
-#: Labelled events that are remembered per state, so that late rewards are cut by them too.
-MAX_EVENTS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +79,7 @@ class Thompson:
             when_ms = min(seen.at_ms, at_ms)
             weight = min(max(seen.weight, 0.0), MAX_WEIGHT)
             clipped += round((max(seen.weight, 0.0) - weight) * 1000)
-            weight *= state.kept(seen.model, when_ms)
+            weight *= kept(state.events, seen.model, when_ms)
             key = (seen.model, seen.kind, seen.source)
             n, s = sums.get(key, (0, 0))
             sums[key] = (
@@ -170,16 +161,8 @@ class Beliefs:
     """
 
     sums: Mapping[Key, tuple[int, int]] = field(default_factory=dict)
-    events: tuple[tuple[str, int, int], ...] = ()
+    events: tuple[Event, ...] = ()
     clipped: int = 0
-
-    def kept(self, model: str, at_ms: int) -> float:
-        """What the labelled events since ``at_ms`` leave of an observation."""
-        share = 1.0
-        for name, event_ms, per_mille in self.events:
-            if name == model and at_ms < event_ms:
-                share *= per_mille / 1000
-        return share
 
 
 def probability_good_enough(model: Tally, baseline: Tally, margin: float) -> float:
