@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from router.contract.errors import Code
 from router.contract.records import Cohort
@@ -126,6 +126,7 @@ def _kept(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, assignment: 
     excluded = next((c.excluded for c in candidates if c.model == assignment.model), "left")
     if excluded is not None:
         return excluded
+    gauge = _gauge(facts, snapshot, pool, assignment.stratum, candidates)
     return Choice(
         model=assignment.model,
         pool=pool.name,
@@ -138,6 +139,7 @@ def _kept(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, assignment: 
         cohort=assignment.cohort,
         policy_version=assignment.policy_version,
         reason=facts.reason,
+        **_gauged(gauge, assignment.model),
     )
 
 
@@ -153,9 +155,8 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
     salt = MODEL if facts.attempt <= 1 else f"{MODEL}:{facts.attempt}"
     drawn = draw(facts.tenant, facts.unit, salt)
     version, policy_weights = _policy_weights(snapshot, pool, stratum, orders)
-    would = gauge = None
-    if pool.policy == "squarecb":
-        gauge = _gauge(facts, snapshot, pool, stratum, candidates)
+    would = None
+    gauge = _gauge(facts, snapshot, pool, stratum, candidates)
     if facts.prefer in open_models:
         weights = {model: float(model == facts.prefer) for model in open_models}
     elif cohort == "pilot" and pool.policy != "observe":
@@ -183,12 +184,10 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
         propensity=weights[model],
         cohort=cohort,
         policy_version=version,
-        quality=None if gauge is None else gauge.quality,
-        context=None if gauge is None else gauge.contexts[model],
-        gamma=None if gauge is None else gauge.regression.gamma,
         reason="fallback" if facts.reason == "retry" and model != facts.prefer else facts.reason,
         session_broke=broke,
         would=would,
+        **_gauged(gauge, model),
     )
 
 
@@ -216,7 +215,10 @@ class _Gauge:
 
 def _gauge(
     facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, stratum: str, candidates: tuple[Candidate, ...]
-) -> _Gauge:
+) -> _Gauge | None:
+    """``None`` with other policies."""
+    if pool.policy != "squarecb":
+        return None
     published = snapshot.weights.get((pool.name, stratum))
     regression = (published.regression if published is not None else None) or UNTAUGHT
     contexts = {
@@ -230,6 +232,13 @@ def _gauge(
         for candidate in candidates
     }
     return _Gauge(regression, contexts, quality, cost)
+
+
+def _gauged(gauge: _Gauge | None, model: str) -> dict[str, Any]:
+    """What a choice of this model says of it: fields of ``Choice``."""
+    if gauge is None:
+        return {}
+    return {"quality": gauge.quality, "context": gauge.contexts[model], "gamma": gauge.regression.gamma}
 
 
 def _cohort(facts: RequestFacts, pool: PoolFacts, orders: Orders) -> Cohort:

@@ -498,6 +498,16 @@ def test_a_choice_carries_the_context_of_the_model_that_was_chosen():
     assert chosen.quality == HARD
 
 
+def test_a_request_of_a_session_that_keeps_its_model_carries_a_context_of_its_own():
+    kept = Assignment(
+        model="small", stratum="math/hard", cohort="pilot", weights={"small": 1.0}, policy_version="squarecb:2"
+    )
+    chosen = decide(facts(session="s", assignment=kept, p_ok=HARD), regressed())
+    assert (chosen.model, chosen.policy_version) == ("small", "squarecb:2")
+    assert chosen.context[:2] == (1.0, round(2 * HARD["small"] - 1, 4))
+    assert (chosen.quality, chosen.gamma) == (HARD, 500.0)
+
+
 def test_dear_money_buys_the_cheap_model_and_free_money_the_best():
     snap = regressed(objective="budget", budget_nano_usd=1_000_000)
     purse = {"left_nano_usd": 10**12, "burst_nano_usd": 0}
