@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from aiokafka.errors import KafkaError
-
 from router.config import Config
 from router.contract.codec import to_rfc3339
-from router.contract.errors import ConfigError, Unavailable
-from router.contract.ids import partition_of
+from router.contract.errors import ConfigError
 from router.core.artefact import Artefact, ArtefactError
-from router.kafka.client import MAX_REQUEST_BYTES, Client
+from router.kafka.client import Client
+from router.kafka.put import Said, put
 from router.kafka.scan import scan
 
 #: The one key of the topic.
@@ -94,17 +92,8 @@ async def send(client: Client, topic: str, artefact: Artefact | None, *, by: str
     Raises:
         Unavailable: it has not.
     """
-    producer = client.producer(topic, acks="all", max_request_size=MAX_REQUEST_BYTES)
-    headers = [("by", by.encode()), ("reason", reason.encode()), ("at", to_rfc3339(now_ms).encode())]
-    try:
-        await producer.start()
-        partition = partition_of(KEY, len(await producer.partitions_for(topic)))
-        value = b"" if artefact is None else artefact.to_bytes()
-        await producer.send_and_wait(topic, value, key=KEY, partition=partition, headers=headers)
-    except KafkaError as error:
-        raise Unavailable(f"no Kafka at {client.bootstrap}: {error}") from None
-    finally:
-        await producer.stop()
+    headers = (("by", by.encode()), ("reason", reason.encode()), ("at", to_rfc3339(now_ms).encode()))
+    await put(client, topic, [Said(KEY, b"" if artefact is None else artefact.to_bytes(), headers)])
 
 
 async def in_force(client: Client, topic: str) -> InForce | None:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aiokafka.errors import KafkaError
-
 from router.contract.codec import decode_control, encode, to_rfc3339
-from router.contract.errors import BadRecord, ConfigError, Unavailable
-from router.contract.ids import partition_of
+from router.contract.errors import BadRecord, ConfigError
 from router.contract.records import Action, Control
 from router.kafka.client import Client
+from router.kafka.put import Said, put
 from router.kafka.scan import scan
 
 
@@ -62,17 +60,7 @@ def release(
 
 async def send(client: Client, topic: str, orders: list[Control]) -> None:
     """Write them; returns when the cluster has them."""
-    producer = client.producer(topic, acks="all")
-    try:
-        await producer.start()
-        partitions = len(await producer.partitions_for(topic))
-        for one in orders:
-            key = f"{one.scope}/{one.action}".encode()
-            await producer.send_and_wait(topic, encode(one), key=key, partition=partition_of(key, partitions))
-    except KafkaError as error:
-        raise Unavailable(f"no Kafka at {client.bootstrap}: {error}") from None
-    finally:
-        await producer.stop()
+    await put(client, topic, [Said(f"{one.scope}/{one.action}".encode(), encode(one)) for one in orders])
 
 
 async def standing(client: Client, topic: str) -> list[Control]:

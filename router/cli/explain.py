@@ -12,7 +12,6 @@ from router.cli.options import client_of, common
 
 if TYPE_CHECKING:
     from router.config import Config
-    from router.core.ope import Estimate
     from router.history.policy_value import Found
 
 
@@ -118,13 +117,9 @@ def page(found: Found, pool: str) -> str:
         low, high = one.if_judged_unevenly
         lines += [
             f"{kind}: {one.judged:,} judgements that count as {one.effective:.0f} sessions; 95 % intervals",
-            f"  as it was    {_interval(one.logged)}",
-            f"  candidate    {_interval(one.dr)}   (by inverse propensity alone {_interval(one.snips)})",
-            f"  difference   {_interval(one.gain)}",
+            f"  as it was    {one.logged}",
+            f"  candidate    {one.dr}   (by inverse propensity alone {one.snips})",
+            f"  difference   {one.gain}",
             f"  were good answers judged up to {GAMMA:g} times as often as bad ones, or as seldom: {low:.3f} to {high:.3f}",
         ]
     return "\n".join(lines)
-
-
-def _interval(one: Estimate) -> str:
-    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"

@@ -67,15 +67,13 @@ class Rules:
 
 
 class Classifier:
-    """Rules, and what was learned (``heads``). ``version``: of what was learned; empty for rules alone."""
+    """Rules, and what was learned (``heads``)."""
 
-    def __init__(self, rules: Sequence[Rule], heads: Heads | None = None, version: str = "") -> None:
+    def __init__(self, rules: Sequence[Rule], heads: Heads | None = None) -> None:
         self._rules = Rules(rules)
         self._heads = heads
-        self.version = version
         learned = heads.classes if heads is not None and heads.classes else (GENERAL,)
         self.classes = tuple(dict.fromkeys([*self._rules.classes, *learned]))
-        self.models: tuple[str, ...] = () if heads is None else heads.models
         self._ruled = {name: Classification(name) for name in self.classes}
 
     def classify(self, prompts: Sequence[Seen]) -> list[Classification]:

@@ -33,7 +33,7 @@ class Taxonomy:
         rules = [Rule(rule.name, rule.any) for rule in config.classify.rules]
         heads = None if artefact is None else artefact.heads
         self.version = "" if artefact is None else artefact.version
-        self._classifier = Classifier(rules, heads, self.version)
+        self._classifier = Classifier(rules, heads)
         self._plain = TokenBands([(band.name, band.max_tokens) for band in config.classify.bands])
         edges = {} if artefact is None else artefact.gain_edges
         self._of_models = Strata(self._classifier.classes, self._plain)

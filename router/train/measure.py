@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from router.contract.errors import ConfigError
 from router.core.calibration import expected_calibration_error
+from router.core.ope import Estimate
 from router.core.routing_curve import Ranked, RoutingCurve
 from router.train.rows import Row
 
@@ -26,26 +27,14 @@ INTERVAL = (2.5, 97.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A value and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-@dataclass(frozen=True, slots=True)
 class Judged:
     """One way to route. ``curve`` of the rows as they are; ``difference``: its APGR less that of the first one, paired."""
 
     name: str
     curve: RoutingCurve
-    apgr: Figure
-    cpt: Mapping[float, Figure]
-    difference: Figure | None
+    apgr: Estimate
+    cpt: Mapping[float, Estimate]
+    difference: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +94,10 @@ def resample(n: int, ask: Callable[[Array], None], *, draws: int, seed: int) -> 
             ask(np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64))
 
 
-def figure(value: float, drawn: Array) -> Figure:
+def figure(value: float, drawn: Array) -> Estimate:
     """With the percentiles of what was drawn."""
     low, high = np.percentile(drawn, INTERVAL)
-    return Figure(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def judge(
@@ -149,7 +138,7 @@ def judge(
     ]
 
 
-def calibration(predicted: Array, truth: Array, *, draws: int = DRAWS, seed: int = 0) -> Figure:
+def calibration(predicted: Array, truth: Array, *, draws: int = DRAWS, seed: int = 0) -> Estimate:
     """Expected calibration error of one model's probabilities."""
     drawn: list[float] = []
     resample(

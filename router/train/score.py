@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from router.contract.errors import ConfigError
 from router.core.artefact import Artefact
 from router.core.features import features_of
+from router.core.ope import Estimate
 from router.core.tokens import Ids, read
-from router.train.measure import LEVELS, Figure, Judged, calibration, judge, qualities_of
+from router.train.measure import LEVELS, Judged, calibration, judge, qualities_of
 from router.train.rows import Row
 
 Array = NDArray[np.float64]
@@ -36,7 +37,7 @@ class Evaluation:
     cheap: str
     quality: dict[str, float]
     ways: list[Judged]
-    ece: dict[str, Figure]
+    ece: dict[str, Estimate]
 
     def document(self) -> dict[str, Any]:
         """As ``pointsman evaluate --json`` prints it."""
@@ -120,5 +121,5 @@ def _figures(way: Judged) -> dict[str, dict[str, float]]:
     return {"apgr": _values(way.apgr), **{f"cpt{100 * level:.0f}": _values(way.cpt[level]) for level in LEVELS}}
 
 
-def _values(figure: Figure) -> dict[str, float]:
+def _values(figure: Estimate) -> dict[str, float]:
     return {"value": figure.value, "low": figure.low, "high": figure.high}

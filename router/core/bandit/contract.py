@@ -137,6 +137,13 @@ def observation_of(reward: Reward, at_ms: int) -> Observation | str:
     )
 
 
+def counted(seen: Observation, events: Iterable[Event], now_ms: int) -> tuple[int, float, int]:
+    """When an observation counts as made, its weight after clipping and events, and what was clipped off, in 1/1000."""
+    when_ms, given = min(seen.at_ms, now_ms), max(seen.weight, 0.0)
+    weight = min(given, MAX_WEIGHT)
+    return when_ms, weight * kept(events, seen.model, when_ms), round((given - weight) * 1000)
+
+
 def kept(events: Iterable[Event], model: str, at_ms: int) -> float:
     """What the labelled events since ``at_ms`` leave of an observation of that time."""
     share = 1.0

@@ -40,12 +40,11 @@ from router.contract.records import FeedbackKind
 from router.core.bandit.contract import (
     HALF_LIFE_MS,
     MAX_EVENTS,
-    MAX_WEIGHT,
     TRUST,
     Arms,
     Event,
     Observation,
-    kept,
+    counted,
     only,
 )
 from router.core.bandit.decay import amount_at, scaled
@@ -138,11 +137,8 @@ class SquareCB:
         sums = dict(state.sums)
         clipped = state.clipped
         for seen in observations:
-            when_ms = min(seen.at_ms, at_ms)
-            given = max(seen.weight, 0.0)
-            weight = min(given, MAX_WEIGHT)
-            clipped += round((given - weight) * 1000)
-            weight *= kept(state.events, seen.model, when_ms)
+            when_ms, weight, over = counted(seen, state.events, at_ms)
+            clipped += over
             reward = min(max(seen.reward, 0.0), 1.0)
             x = seen.context if len(seen.context) == SIZE else context_of(None, 127, ())
             said = said_by(x)

@@ -34,12 +34,11 @@ from router.contract.records import FeedbackKind, FeedbackSource
 from router.core.bandit.contract import (
     HALF_LIFE_MS,
     MAX_EVENTS,
-    MAX_WEIGHT,
     TRUST,
     Arms,
     Event,
     Observation,
-    kept,
+    counted,
     only,
 )
 from router.core.bandit.decay import amount_at, scaled
@@ -76,10 +75,8 @@ class Thompson:
         sums = dict(state.sums)
         clipped = state.clipped
         for seen in observations:
-            when_ms = min(seen.at_ms, at_ms)
-            weight = min(max(seen.weight, 0.0), MAX_WEIGHT)
-            clipped += round((max(seen.weight, 0.0) - weight) * 1000)
-            weight *= kept(state.events, seen.model, when_ms)
+            when_ms, weight, over = counted(seen, state.events, at_ms)
+            clipped += over
             key = (seen.model, seen.kind, seen.source)
             n, s = sums.get(key, (0, 0))
             sums[key] = (
