@@ -116,6 +116,15 @@ def test_an_equal_cheap_model_gets_the_traffic():
     assert weights["small"] > 0.95
 
 
+def test_a_certain_model_has_all_the_weight_and_no_more():
+    """Two sums of the same densities may round apart: 1.0000000000000002 is no probability."""
+    seen = [
+        Observation(model="small", kind="review", source="user", reward=1.0, weight=18.0, at_ms=1_792_642_556_744),
+        Observation(model="large", kind="review", source="user", reward=0.0, weight=47.0, at_ms=1_792_880_830_992),
+    ]
+    assert thompson_weights(seen) == {"small": 1.0, "mid": 0.0, "large": 0.0}
+
+
 def test_a_model_below_the_floor_loses_the_traffic():
     weights = thompson_weights(reviews("small", 700, 300), reviews("mid", 930, 70), reviews("large", 940, 60))
     assert weights["small"] < 0.01

@@ -172,7 +172,7 @@ def probability_good_enough(model: Tally, baseline: Tally, margin: float) -> flo
     for kind, (n, s) in sorted(model.items()):
         log_density += TRUST[kind] * _log_likelihood(delta, n, s, *baseline.get(kind, (0.0, 0.0)))
     density = np.exp(log_density - log_density.max())
-    return float(density[delta >= -margin].sum() / density.sum())
+    return min(float(density[delta >= -margin].sum() / density.sum()), 1.0)  # two sums of the same may round apart
 
 
 def _log_likelihood(delta: Floats, n: float, s: float, baseline_n: float, baseline_s: float) -> Floats:
