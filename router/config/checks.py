@@ -11,6 +11,7 @@ from pathlib import Path
 from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig, Section
 from router.config.problems import Problem, did_you_mean
 from router.contract.ids import DEFAULT_POOL
+from router.contract.patterns import pattern_problem
 
 GENERAL = "general"
 #: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
@@ -19,7 +20,6 @@ NOT_YET_POOL = {
     "shadow_percent": 0,
     "reviews_per_day": 0,
     "judge": None,
-    "cascade": False,
 }
 NOT_YET_TENANT = {
     "budget_usd_per_day": None,
@@ -86,6 +86,7 @@ def _pool(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
         yield from _known(f"{key}.judge", [pool.judge], "model", config.models)
     yield from _budget(key, pool, config)
     yield from _weights(key, pool)
+    yield from _cascade(f"{key}.cascade", pool, config)
 
 
 def _budget(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
@@ -100,6 +101,23 @@ def _budget(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
     for name in pool.models:
         if name in config.models and config.models[name].unpriced:
             yield f"{key}.objective", f'"budget" needs the price of every model, and "{name}" is unpriced'
+
+
+def _cascade(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
+    cascade, cheap = pool.cascade, pool.models[0]
+    if cascade is None:
+        return
+    to = cascade.escalate_to or pool.baseline
+    yield from _known(f"{key}.escalate_to", [to], "model", pool.models, "this pool's models")
+    if pool.baseline == cheap:
+        yield f"{key}", f'"{cheap}", the cheapest model, is the baseline: there is no better one to ask'
+    elif to == cheap:
+        yield f"{key}.escalate_to", f'"{cheap}" is the model that is asked first: the cheapest of the pool'
+    model = config.models.get(cheap)
+    if cascade.signal == "logprobs" and model is not None and "logprobs" not in model.capabilities:
+        yield f"{key}.signal", f'"logprobs" needs that capability, and models.{cheap}.capabilities does not have it'
+    if cascade.pattern is not None and (problem := pattern_problem(cascade.pattern)) is not None:
+        yield f"{key}.pattern", problem
 
 
 def _weights(key: str, pool: PoolConfig) -> Iterator[Problem]:

@@ -46,6 +46,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
+def _switch(value: object) -> object:
+    """A table that ``true`` switches on as it is, and ``false`` off."""
+    return {} if value is True else None if value is False else value
+
+
 class KafkaConfig(Section):
     """The cluster, and what this installation calls its topics."""
 
@@ -209,6 +214,37 @@ class ModelConfig(Section):
         )
 
 
+class CascadeConfig(Section):
+    """The cheapest model of the pool answers first; where its answer is not sure enough, a better one is asked.
+
+    Confidence is 0..1: the geometric mean of the probabilities of the answer's tokens where the model tells them, else 1; and 0
+    where a check fails. A worker of another language says its own. What it will cost: ``pointsman cascade plan``.
+    """
+
+    escalate_to: Name | None = None
+    """Who is asked then; the baseline if absent."""
+    signal: Literal["logprobs", "checks"] | None = None
+    """``logprobs``: the model's own probabilities; ``checks``: nothing but the checks. Not set: ``logprobs`` where the model has that
+    capability."""
+    checks: frozenset[Literal["refusal", "length", "json"]] = frozenset({"refusal", "json"})
+    """What makes an answer fail: it refuses; it was cut at the request's limit; it is not the JSON that was asked for (by its schema
+    with the extra ``checks``)."""
+    pattern: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    """An answer fails without a match of this regular expression (RE2; needs the extra ``checks``)."""
+    threshold: Share = 0.5
+    """Answers of less confidence escalate, in strata that are not calibrated yet."""
+    target_risk: Annotated[Share, Field(gt=0, lt=1)] = 0.05
+    """Of all requests that the cheap model gets, at most this share may get a bad answer of it."""
+    delta: Annotated[Share, Field(gt=0, lt=1)] = 0.1
+    """Probability with which a calibration may be wrong about that."""
+    label_percent: Percent = 0
+    """Of the cheap model's answers, drawn evenly: the sample to be labelled (topic ``reviews``), by which strata are calibrated."""
+    stream: Literal["hold", "off"] = "hold"
+    """A request with ``stream: true`` waits until its answer has passed, or (``off``) goes without the cascade."""
+    observe: bool = False
+    """Answers are checked and the sample is drawn, but nothing escalates: to see what it would cost."""
+
+
 class PoolConfig(Section):
     """Models that may answer for each other, and how one of them is chosen."""
 
@@ -248,8 +284,8 @@ class PoolConfig(Section):
     """Answers that people shall look at."""
     judge: Name | None = None
     """Model that compares shadowed answers."""
-    cascade: bool = False
-    """Ask the cheap model first, and the dear one where the answer is not sure enough."""
+    cascade: Annotated[CascadeConfig | None, BeforeValidator(_switch)] = None
+    """Ask the cheapest model first, and a better one where the answer is not sure enough: ``true``, or a table."""
 
     @model_validator(mode="before")
     @classmethod

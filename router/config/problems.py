@@ -20,6 +20,7 @@ TABLES: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("models", "*"): model.ModelConfig,
     ("models", "*", "endpoints", "*"): model.Endpoint,
     ("pools", "*"): model.PoolConfig,
+    ("pools", "*", "cascade"): model.CascadeConfig,
     ("tenants", "*"): model.TenantConfig,
     ("classify",): model.ClassifyConfig,
     ("classify", "rules", "*"): model.Rule,

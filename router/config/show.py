@@ -67,6 +67,7 @@ _TITLES = {
     ("models", "*"): "[models.NAME]",
     ("models", "*", "endpoints", "*"): "[[models.NAME.endpoints]]",
     ("pools", "*"): "[pools.NAME]",
+    ("pools", "*", "cascade"): "[pools.NAME.cascade]",
     ("tenants", "*"): "[tenants.NAME]",
     ("classify", "rules", "*"): "[[classify.rules]]",
     ("classify", "bands", "*"): "[[classify.bands]]",

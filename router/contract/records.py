@@ -73,7 +73,10 @@ class ErrorInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try of one request on one model, as a result tells it. ``cost_nano_usd`` null: open at the deadline, or no price."""
+    """One try of one request on one model, as a result tells it. ``cost_nano_usd`` null: open at the deadline, or no price.
+
+    ``confidence``: what the worker said of the answer; of an escalated one it was too low.
+    """
 
     attempt: Count
     model: str
@@ -84,6 +87,7 @@ class Attempt:
     latency_ms: Count | None
     cost_nano_usd: NanoUsd | None
     price_version: str | None
+    confidence: Share | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +149,18 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeTrial:
+    """The attempt's answer is checked: below ``threshold`` the request goes on to ``to``. Null: it is only observed.
+
+    ``inclusion``: the probability with which the answer is in the sample to be labelled; 0: it is not in it.
+    """
+
+    to: str
+    threshold: Share | None
+    inclusion: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """``llm.decisions``: one per attempt; attempt 0 is a refusal. Never any prompt text."""
 
@@ -170,11 +186,30 @@ class Decision:
     reason: Reason | None = None
     deadline_at_ms: Integer | None = None
     shadow_of: Count | None = None
+    cascade: CascadeTrial | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """How sure a worker shall be of an answer: it says so as the outcome's ``confidence``, 0 where a check fails.
+
+    ``logprobs``: the geometric mean of the probabilities of the answer's tokens, else 1. ``refusal``: no answer that refuses;
+    ``length``: none that was cut at the request's limit; ``json``: the JSON that the request asks for; ``pattern``: a match of it.
+    """
+
+    logprobs: Flag = False
+    refusal: Flag = False
+    length: Flag = False
+    json: Flag = False
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """``llm.work.<model>[.batch]``: what a worker needs to make one attempt. ``slip`` is opaque: echo it."""
+    """``llm.work.<model>[.batch]``: what a worker needs to make one attempt. ``slip`` is opaque: echo it.
+
+    ``checks``: the answer will be given out only if the worker's ``confidence`` in it is high enough; without one it is not.
+    """
 
     request_id: Sha
     attempt: Count
@@ -186,6 +221,7 @@ class Work:
     reason: Reason
     outcome_partition: Count
     slip: str
+    checks: Checks | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +265,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """``llm.feedback``: an opinion about a result, by token or, while the settled id is kept, by request id."""
+    """``llm.feedback``: an opinion about a result, by token or, while the settled id is kept, by request id.
+
+    ``attempt``: about the answer of that attempt instead, which the caller may never have seen; of a cascade's labelled sample.
+    """
 
     kind: FeedbackKind
     value: Share
@@ -239,13 +278,25 @@ class Feedback:
     weight: Annotated[float, Field(strict=True, ge=0.0, le=1000.0, allow_inf_nan=False)] = 1.0
     comment: str | None = None
     at: Time | None = None
+    attempt: Annotated[int, Field(strict=True, ge=1, le=MAX_INT)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeLabel:
+    """What is known of a labelled answer: its confidence, the model as served, the threshold that held, its inclusion probability."""
+
+    confidence: Share
+    served_model: str
+    threshold: Share | None
+    inclusion: Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
     """``llm.rewards``: one per accepted feedback of a pool request.
 
-    ``context``: what policy ``squarecb`` looked at; null elsewhere.
+    ``context``: what policy ``squarecb`` looked at; null elsewhere. ``arm``: of a request that a cascade answered, like
+    ``small>large``. ``label``: it is about an answer of the cascade's sample, whether or not the caller got it.
     """
 
     request_id: Sha
@@ -263,6 +314,37 @@ class Reward:
     weight: Number
     at: Time
     context: list[Number] | None = None
+    arm: str | None = None
+    label: CascadeLabel | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRisk:
+    """Of one served model, by its labels: the risk at the threshold as seen, and the bound that it is below.
+
+    ``threshold`` null where there are too few. ``later_*``: what came of the thresholds that were in force.
+    """
+
+    threshold: Share | None
+    labels: Count
+    risk: Share
+    bound: Share
+    later_labels: Count
+    later_risk: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeThreshold:
+    """What a stratum asks of the cheap model's answers.
+
+    ``calibrated``: every model that is served now was shown to keep the target risk; ``escalates``: share of answers below.
+    """
+
+    to: str
+    threshold: Share
+    calibrated: Flag
+    escalates: Share
+    served: dict[str, ServedRisk]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +352,7 @@ class Weights:
     """``llm.weights``: per stratum the probability of each model. ``evidence``: observations behind each.
 
     ``regression``: of policy ``squarecb``, whose weights differ from request to request; ``weights`` are those of a usual one.
+    ``cascade``: how the pool's cascade is calibrated in the stratum.
     """
 
     pool: str
@@ -279,6 +362,7 @@ class Weights:
     evidence: dict[str, Number]
     at: Time
     regression: dict[str, Any] | None = None
+    cascade: CascadeThreshold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,7 +433,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewItem:
-    """``llm.reviews``: an answer that a person shall look at, blind to model and cohort."""
+    """``llm.reviews``: an answer that a person shall look at, blind to model and cohort.
+
+    ``attempt``: whose answer it is, to be named in the feedback. ``request_at``, ``answer_at``: where request and outcome lie.
+    """
 
     request_id: Sha
     pool: str
@@ -359,6 +446,9 @@ class ReviewItem:
     due_at: Time
     prompt: Any = None
     answer: Any = None
+    attempt: Count | None = None
+    request_at: Origin | None = None
+    answer_at: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ TOPICS = (
     Topic("feedback", "any", Feedback, "users", "feedback"),
     Topic("rewards", "pool/stratum", Reward, "feedback", "learn, watch"),
     Topic("metrics", "tenant/pool/model/stratum/cohort/lane", MetricWindow, "account", "web, users"),
-    Topic("reviews", "request id", ReviewItem, "watch", "reviewers"),
+    Topic("reviews", "request id", ReviewItem, "settle, watch", "reviewers"),
     Topic("alerts", "pool/stratum/signal", Alert, "watch", "web, users"),
     Topic("weights", "pool/stratum", Weights, "learn", "every router", cleanup="compact"),
     Topic("health", "model", Health, "watch", "every router", cleanup="compact"),

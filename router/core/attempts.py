@@ -8,6 +8,7 @@ from typing import Any
 from router.contract.errors import Code
 from router.contract.records import Outcome, Reason, Status
 from router.contract.values import value
+from router.core.cascade import Trial
 
 #: Error codes of a model that takes no work at present by order of a person: no failure of the provider.
 WITHDRAWN = frozenset({"banned", "drained"})
@@ -23,7 +24,10 @@ class Charge:
 
 @value(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One attempt of the winning origin. ``status`` is ``None`` while it is open; the rest is known only after."""
+    """One attempt of the winning origin. ``status`` is ``None`` while it is open; the rest is known only after.
+
+    ``trial``: of an answer that was checked, with ``confidence``.
+    """
 
     number: int
     model: str
@@ -35,6 +39,8 @@ class Try:
     served_model: str | None = None
     latency_ms: int | None = None
     charge: Charge | None = None
+    confidence: float | None = None
+    trial: Trial | None = None
 
     @property
     def withdrawn(self) -> bool:
@@ -52,11 +58,12 @@ class Try:
             "latency_ms": self.latency_ms,
             "cost_nano_usd": self.charge.cost_nano_usd if self.charge else None,
             "price_version": self.charge.price_version if self.charge else None,
+            "confidence": self.confidence,
         }
 
 
-def ended(outcome: Outcome, reason: Reason, charge: Charge) -> Try:
-    """The attempt that this outcome ends."""
+def ended(outcome: Outcome, reason: Reason, charge: Charge, trial: Trial | None = None) -> Try:
+    """The attempt that this outcome ends; ``trial`` as its slip has it."""
     error = outcome.error
     return Try(
         number=outcome.attempt,
@@ -69,6 +76,8 @@ def ended(outcome: Outcome, reason: Reason, charge: Charge) -> Try:
         served_model=outcome.served_model,
         latency_ms=outcome.latency_ms,
         charge=charge,
+        confidence=outcome.confidence,
+        trial=trial if outcome.status == "ok" else None,
     )
 
 

@@ -16,6 +16,7 @@ import xxhash
 
 from router.contract.records import Decision, Lane, Origin
 from router.contract.times import from_rfc3339, to_rfc3339
+from router.core.cascade import Trial
 from router.core.facts import Assignment, Choice, Purse, Refusal, RequestFacts
 from router.core.records import First
 
@@ -46,6 +47,7 @@ def decision_record(
         "prefer": facts.prefer,
         "exclude": facts.exclude,
         "last_error": facts.last_error,
+        "form": facts.form,
     }
     given = [
         facts.request_id,
@@ -87,8 +89,15 @@ def decision_record(
         "deadline_at_ms": facts.deadline_at_ms,
         "origin": where,
         "shadow_of": None,
+        "cascade": _trial(choice.trial),
         "error": None,
     }
+
+
+def _trial(trial: Trial | None) -> dict[str, Any] | None:
+    if trial is None:
+        return None
+    return {"to": trial.to, "threshold": trial.threshold, "inclusion": trial.inclusion}
 
 
 def refusal_record(
@@ -117,6 +126,7 @@ def refusal_record(
         "deadline_at_ms": None,
         "origin": {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset},
         "shadow_of": None,
+        "cascade": None,
         "error": {"code": refusal.code, "message": refusal.message},
     }
 
@@ -150,6 +160,7 @@ def facts_of(decision: Decision) -> RequestFacts:
             prefer=features["prefer"],
             exclude=tuple(features["exclude"]),
             last_error=features["last_error"],
+            form=features.get("form", "text"),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"features: not those of this release ({error!r})") from None

@@ -50,7 +50,7 @@ class Policy:
 class Again:
     """One more attempt in ``delay_ms``; see ``core.records.Order`` for ``prefer`` and ``exclude``."""
 
-    reason: Literal["retry", "fallback"]
+    reason: Literal["retry", "fallback", "escalate"]
     delay_ms: int
     prefer: str | None
     exclude: tuple[str, ...]
@@ -75,6 +75,11 @@ def next_step(policy: Policy, tries: Sequence[Try], *, left_ms: int, jitter: flo
     if worth_repeating and (not untried if last.status == "rate_limited" else _failures(tries, last.model) == 1):
         return _retry(tries, left_ms, jitter) or _fall_back(tries, untried)
     return _fall_back(tries, untried)
+
+
+def escalate(to: str, tries: Sequence[Try]) -> Again:
+    """Ask the model behind a cascade's first, at once; what was asked already is not asked again."""
+    return Again("escalate", 0, to, tuple(sorted({each.model for each in tries} - {to})))
 
 
 def final_code(last: Try) -> Code | None:

@@ -15,6 +15,9 @@
    (``probing``) gets at most ``PROBE_SHARE``.
 4. The draw walks the weights in the pool's order, cheap to dear. Propensity is the weight of the model reached.
 
+Where the pool has a cascade, the pilot's cheapest model is on trial: its answer is checked, and the request goes on to a better
+model where that is not sure enough (``core/checking``). Its expected cost is then that of both, as often as that happens.
+
 A session keeps its assignment until it is excluded, its cohort changed by control, or its stratum was rolled back. A
 further attempt keeps the first one's stratum and cohort. A request that names a model goes there or nowhere.
 """
@@ -37,6 +40,7 @@ from router.core.bandit.squarecb import (
     released,
     worth,
 )
+from router.core.checking import Checking, checking_of
 from router.core.draw import HOLDOUT, MODEL, PROBE, ROLLOUT, draw
 from router.core.facts import Assignment, Candidate, Choice, Purse, Refusal, RequestFacts
 from router.core.price import expected_cost_nano_usd
@@ -122,7 +126,8 @@ def _kept(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, assignment: 
         return "control"
     if orders.rolled_back and assignment.model != pool.baseline:
         return "rollback"
-    candidates = _candidates(facts, snapshot, pool, orders.pin)
+    checking = checking_of(facts, snapshot, pool, assignment.stratum, assignment.cohort)
+    candidates = _candidates(facts, snapshot, pool, orders.pin, checking)
     excluded = next((c.excluded for c in candidates if c.model == assignment.model), "left")
     if excluded is not None:
         return excluded
@@ -139,6 +144,7 @@ def _kept(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, assignment: 
         cohort=assignment.cohort,
         policy_version=assignment.policy_version,
         reason=facts.reason,
+        trial=None if checking is None else checking.trial(facts, assignment.model, candidates),
         **_gauged(gauge, assignment.model),
     )
 
@@ -147,11 +153,12 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
     first = facts.first
     stratum = facts.stratum if first is None or first.stratum is None else first.stratum
     orders = snapshot.orders_for(pool.name, stratum, facts.tenant, facts.at_ms)
-    candidates = _candidates(facts, snapshot, pool, orders.pin)
+    cohort = _cohort(facts, pool, orders)
+    checking = checking_of(facts, snapshot, pool, stratum, cohort)
+    candidates = _candidates(facts, snapshot, pool, orders.pin, checking)
     open_models = [candidate.model for candidate in candidates if candidate.excluded is None]
     if not open_models:
         return _refusal(facts, candidates)
-    cohort = _cohort(facts, pool, orders)
     salt = MODEL if facts.attempt <= 1 else f"{MODEL}:{facts.attempt}"
     drawn = draw(facts.tenant, facts.unit, salt)
     version, policy_weights = _policy_weights(snapshot, pool, stratum, orders)
@@ -187,6 +194,7 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
         reason="fallback" if facts.reason == "retry" and model != facts.prefer else facts.reason,
         session_broke=broke,
         would=would,
+        trial=None if checking is None else checking.trial(facts, model, candidates),
         **_gauged(gauge, model),
     )
 
@@ -257,7 +265,9 @@ def _cohort(facts: RequestFacts, pool: PoolFacts, orders: Orders) -> Cohort:
     return "pilot" if reached else "control"
 
 
-def _candidates(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: str | None) -> tuple[Candidate, ...]:
+def _candidates(
+    facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: str | None, checking: Checking | None
+) -> tuple[Candidate, ...]:
     """Every model of the pool (and one pinned from outside it), soft rules applied as long as something remains."""
     names = pool.models if pin is None or pin in pool.models else (*pool.models, pin)
     found = [
@@ -265,6 +275,8 @@ def _candidates(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: s
     ]
     if pin is not None:
         return tuple(found)  # an order overrules budget and health
+    if checking is not None:
+        found = checking.priced(found)
     if facts.purse is not None:
         found = _affordable(found, facts.purse)
     if not snapshot.health:

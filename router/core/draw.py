@@ -13,6 +13,7 @@ HOLDOUT = "holdout"
 ROLLOUT = "rollout"
 MODEL = "model"
 PROBE = "probe"
+LABEL = "label"
 
 _BELOW_ONE = 1.0 - 2.0**-53
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from router.contract.errors import Code
 from router.contract.records import Cohort, Reason
 from router.contract.values import value
+from router.core.cascade import Trial
 from router.core.records import First
 
 
@@ -39,6 +40,10 @@ class Purse:
     left_nano_usd: int
     burst_nano_usd: int
     dearer: float = 1.0
+
+
+#: What is asked for: a text, a text as it is written, or something that no check of a cascade reads.
+Form = Literal["text", "stream", "other"]
 
 
 @value(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,7 @@ class RequestFacts:
     prefer: str | None = None
     exclude: tuple[str, ...] = ()
     last_error: str | None = None
+    form: Form = "text"
 
     @property
     def unit(self) -> str:
@@ -97,7 +103,7 @@ class Choice:
 
     ``quality``: expected of each candidate, and ``context`` of the model chosen, by policy ``squarecb``; ``gamma``: how sharply
     it prefers the best. ``session_broke``: why the session's assignment did not hold. ``would``: what the policy would have done, where it is
-    only observed. ``pool``, ``stratum``, ``baseline`` are ``None`` where the request named a model.
+    only observed. ``trial``: the answer will be checked, by the pool's cascade. ``pool``, ``stratum``, ``baseline`` are ``None`` where the request named a model.
     """
 
     model: str
@@ -116,6 +122,7 @@ class Choice:
     gamma: float | None = None
     session_broke: str | None = None
     would: str | None = None
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)

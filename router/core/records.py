@@ -88,7 +88,7 @@ class VerifiedFeedback:
     """``llm.feedback.verified``: feedback whose token is genuine, or that names a request id; re-keyed by request id.
 
     ``facts`` is the verified token's content, ``None`` when the feedback came by request id and must be joined.
-    ``source_*``: the feedback record itself, for its dead letter.
+    ``source_*``: the feedback record itself, for its dead letter. ``attempt``: whose answer it is about, if not the result's.
     """
 
     request_id: str
@@ -101,6 +101,7 @@ class VerifiedFeedback:
     source_topic: str
     source_partition: int
     source_offset: int
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

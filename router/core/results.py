@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.contract.records import Outcome
-from router.core.attempts import Charge, total_cost_nano_usd
+import xxhash
+
+from router.contract.records import Origin, Outcome
+from router.contract.times import to_rfc3339
+from router.core.attempts import Charge, Try, total_cost_nano_usd
+from router.core.cascade import arm_of
 from router.core.settlement import Row, Verdict
 from router.core.slip import Keyring, Slip
-from router.core.token import FeedbackFacts, issue
+from router.core.token import FeedbackFacts, Sampled, issue
 
 
 def result_record(row: Row, verdict: Verdict, *, now_ms: int, keyring: Keyring, token_ttl_ms: int) -> dict[str, Any]:
@@ -22,7 +26,7 @@ def result_record(row: Row, verdict: Verdict, *, now_ms: int, keyring: Keyring, 
     response = token = None
     if answered_by is not None:
         response = {"status_code": 200, "request_id": slip.request_id, "body": verdict.body or {}}
-        token = _token(slip, answered_by.number, answered_by.model, now_ms + token_ttl_ms, keyring)
+        token = _token(row, answered_by, now_ms + token_ttl_ms, keyring)
     return {
         "id": slip.request_id,
         "custom_id": slip.custom_id,
@@ -46,7 +50,9 @@ def result_record(row: Row, verdict: Verdict, *, now_ms: int, keyring: Keyring, 
     }
 
 
-def _token(slip: Slip, attempt: int, model: str, expires_at_ms: int, keyring: Keyring) -> str:
+def _token(row: Row, answered_by: Try, expires_at_ms: int, keyring: Keyring) -> str:
+    slip, attempt, model = row.slip, answered_by.number, answered_by.model
+    tried = next((each for each in row.tries if each.trial is not None), None)
     facts = FeedbackFacts(
         request_id=slip.request_id,
         tenant=slip.tenant,
@@ -61,8 +67,48 @@ def _token(slip: Slip, attempt: int, model: str, expires_at_ms: int, keyring: Ke
         policy_version=slip.policy_version or "",
         expires_at_ms=expires_at_ms,
         context=slip.context,
+        arm=_arm(tried),
+        sampled=_sampled(tried),
     )
     return issue(facts, keyring)
+
+
+def _arm(tried: Try | None) -> str | None:
+    """What a cascade is called that was asked, and not only observed."""
+    if tried is None or tried.trial is None or tried.trial.threshold is None:
+        return None
+    return arm_of(tried.model, tried.trial.to)
+
+
+def _sampled(tried: Try | None) -> Sampled | None:
+    if tried is None or tried.trial is None or tried.trial.inclusion <= 0.0 or tried.confidence is None:
+        return None
+    trial = tried.trial
+    served = tried.served_model or tried.model
+    return Sampled(tried.number, tried.model, served, tried.confidence, trial.threshold, trial.inclusion)
+
+
+def review_item(tried: Try, slip: Slip, answer_at: Origin, *, due_at_ms: int) -> dict[str, Any]:
+    """An answer of a cascade's sample, to be labelled: ``contract.records.ReviewItem``."""
+    assert tried.trial is not None
+    hidden = xxhash.xxh3_64_hexdigest(f"{slip.request_id}/{tried.number}".encode())[:8]
+    return {
+        "request_id": slip.request_id,
+        "pool": slip.pool,
+        "stratum": slip.stratum,
+        "model_hidden": hidden,
+        "inclusion_probability": tried.trial.inclusion,
+        "due_at": to_rfc3339(due_at_ms),
+        "prompt": None,
+        "answer": None,
+        "attempt": tried.number,
+        "request_at": _place(slip.origin),
+        "answer_at": _place(answer_at),
+    }
+
+
+def _place(origin: Origin) -> dict[str, Any]:
+    return {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
 
 
 def usage_record(

@@ -9,6 +9,7 @@ import orjson
 from router.contract.records import ErrorInfo
 from router.core.attempts import Charge, Try
 from router.core.backoff import Again
+from router.core.cascade import trial_of
 from router.core.settlement import Pending, Row
 from router.core.slip import from_list, to_list
 
@@ -24,13 +25,14 @@ def row_to_bytes(row: Row) -> bytes:
             refusal and [refusal.code, refusal.message],
             sorted(row.priced),
             [[name, value.decode("latin-1")] for name, value in row.headers],
+            row.held and orjson.Fragment(row.held),
         ]
     )
 
 
 def row_from_bytes(value: bytes) -> Row:
     """The inverse of ``row_to_bytes``; only our own transactions write rows, so they are trusted."""
-    slip, tries, pending, refusal, priced, headers = orjson.loads(value)
+    slip, tries, pending, refusal, priced, headers, held = orjson.loads(value)
     return Row(
         slip=from_list(slip),
         tries=tuple(_try_from_list(each) for each in tries),
@@ -38,6 +40,7 @@ def row_from_bytes(value: bytes) -> Row:
         refusal=refusal and ErrorInfo(code=refusal[0], message=refusal[1]),
         priced=frozenset((attempt, model) for attempt, model in priced),
         headers=tuple((name, text.encode("latin-1")) for name, text in headers),
+        held=held and orjson.dumps(held),
     )
 
 
@@ -65,6 +68,8 @@ def _try_to_list(each: Try) -> list[Any]:
         each.served_model,
         each.latency_ms,
         charge and [charge.cost_nano_usd, charge.price_version],
+        each.confidence,
+        each.trial and [each.trial.to, each.trial.threshold, each.trial.inclusion],
     ]
 
 
@@ -72,7 +77,7 @@ def _try_from_list(values: list[Any]) -> Try:
     number, model, reason, *rest = values
     if not rest:
         return Try(number=number, model=model, reason=reason)
-    status, code, retry_after_ms, endpoint, served_model, latency_ms, charge = rest
+    status, code, retry_after_ms, endpoint, served_model, latency_ms, charge, confidence, trial = rest
     return Try(
         number=number,
         model=model,
@@ -84,4 +89,6 @@ def _try_from_list(values: list[Any]) -> Try:
         served_model=served_model,
         latency_ms=latency_ms,
         charge=charge and Charge(*charge),
+        confidence=confidence,
+        trial=trial_of(trial),
     )

@@ -13,6 +13,8 @@ Rules
   duplicate on the same model that is the one read first: usage then tells its tokens, the result those of the winner.
 - An outcome is late from the deadline on, by the timestamp of its record. Late changes no result.
 - An attempt ends once: further outcomes of it change nothing.
+- An answer on trial that is not sure enough (``cascade.Trial``) is held while a better one is asked for. Whatever then ends the
+  request without one gives it out: a doubtful answer is better than an error.
 - At most one order is on its way. It waits in the row until it is due, is given out once, and is answered by a
   decision: the attempt, or a refusal (attempt 0).
 - A request ends: the deadline fires whatever is open, as soon as everything that was produced before it has been read
@@ -30,7 +32,9 @@ Rules
 | open | refusal, an attempt is open | the refusal waits for that attempt |
 | open | refusal, none is open | **settled**: its error, or what the failed attempts amount to |
 | open | outcome late, of an ended attempt, or of another model | nothing (it is priced if unique) |
+| open | outcome ok, on trial and not sure enough | held; an order to escalate, unless a refusal waits: then **settled** |
 | open | outcome ok | **settled**: the answer |
+| open, an answer is held | whatever would settle with an error | **settled**: the answer that is held |
 | open | outcome not ok, final by itself (``backoff.final_code``) | **settled**: its error |
 | open | outcome not ok, another attempt is open | the attempt has ended |
 | open | outcome not ok, a refusal waits | **settled**: as a refusal |
@@ -45,18 +49,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 import xxhash
 
 from router.contract.errors import Code
 from router.contract.records import ErrorInfo, Outcome
 from router.contract.values import value
 from router.core.attempts import Charge, Try, describe, ended, failure_code
-from router.core.backoff import Again, Policy, final_code, next_step
+from router.core.backoff import Again, Policy, escalate, final_code, next_step
 from router.core.records import First, Order
 from router.core.slip import Slip
 
 Pair = tuple[int, str]
 """Attempt and model: with the request id, what makes an outcome unique."""
+
+#: Longest answer that is held, in bytes.
+MOST_HELD = 256 * 1024
 
 #: Errors of a refusal that say more than the failed attempts before it.
 _STRONGER = frozenset({Code.DEADLINE_EXCEEDED, Code.INTERNAL_ERROR, Code.CANCELLED})
@@ -74,7 +82,10 @@ class Pending:
 
 @value(frozen=True, slots=True, kw_only=True)
 class Row:
-    """An open request. ``slip`` is the first one read; ``headers`` are passed on to whatever leaves."""
+    """An open request. ``slip`` is the first one read; ``headers`` are passed on to whatever leaves.
+
+    ``held``: the body, as JSON, of the answer that was not sure enough.
+    """
 
     slip: Slip
     tries: tuple[Try, ...] = ()
@@ -82,6 +93,7 @@ class Row:
     refusal: ErrorInfo | None = None
     priced: frozenset[Pair] = frozenset()
     headers: tuple[tuple[str, bytes], ...] = ()
+    held: bytes | None = None
 
     @property
     def due_at_ms(self) -> int:
@@ -122,9 +134,20 @@ def decide(row: Row, slip: Slip, refusal: ErrorInfo | None) -> Step:
 
 
 def conclude(
-    row: Row, slip: Slip, outcome: Outcome, charge: Charge, *, at_ms: int, now_ms: int, policy: Policy
+    row: Row,
+    slip: Slip,
+    outcome: Outcome,
+    charge: Charge,
+    *,
+    at_ms: int,
+    now_ms: int,
+    policy: Policy,
+    room: int = MOST_HELD,
 ) -> Step:
-    """An outcome was read that fits its slip; ``at_ms`` is its record's timestamp. Afterwards it counts as priced."""
+    """An outcome was read that fits its slip; ``at_ms`` is its record's timestamp. Afterwards it counts as priced.
+
+    ``room``: bytes that an answer may have to be held.
+    """
     priced = row.priced | {(outcome.attempt, outcome.model)}
     known = _find(row, outcome.attempt)
     if (
@@ -135,9 +158,11 @@ def conclude(
         or (known is not None and (known.status is not None or known.model != outcome.model))
     ):
         return Step(row if priced == row.priced else replace(row, priced=priced))
-    last = ended(outcome, slip.reason, charge)
+    last = ended(outcome, slip.reason, charge, slip.trial)
     row = _with_try(row, last, priced)
     if outcome.status == "ok":
+        if last.trial is not None and row.held is None and last.trial.escalates(last.confidence):
+            return _escalated(row, last, outcome.body or {}, now_ms=now_ms, room=room)
         return Step(row, Verdict(answered_by=last, body=outcome.body or {}))
     return _failed(row, last, now_ms, policy)
 
@@ -155,7 +180,20 @@ def pass_time(row: Row, *, now_ms: int, read_to_ms: int) -> Step:
 
 def give_up(row: Row) -> Step:
     """A record of this request ends the process each time it is read: the request ends with ``internal_error``."""
-    return _settle(row, Code.INTERNAL_ERROR, "the router could not handle a record of this request")
+    return _ended(row, Code.INTERNAL_ERROR, "the router could not handle a record of this request")
+
+
+def _escalated(row: Row, last: Try, body: dict[str, Any], *, now_ms: int, room: int) -> Step:
+    """Hold the answer, and ask the better model, unless nothing may be asked any more."""
+    assert last.trial is not None
+    if row.refusal is not None or now_ms >= row.slip.deadline_at_ms:
+        return Step(row, Verdict(answered_by=last, body=body))
+    written = orjson.dumps(body)
+    row = replace(row, held=written if len(written) <= room else None)
+    if _is_open(row) or row.pending is not None:
+        return Step(row)
+    number = max(map(_number, row.tries)) + 1
+    return Step(replace(row, pending=Pending(number, escalate(last.trial.to, row.tries), now_ms)))
 
 
 def _failed(row: Row, last: Try, now_ms: int, policy: Policy) -> Step:
@@ -184,6 +222,14 @@ def _refused(row: Row) -> Step:
 
 
 def _settle(row: Row, code: str, message: str) -> Step:
+    """With an error, or with the answer that is held."""
+    if row.held is not None:
+        doubted = next(each for each in row.tries if each.trial is not None and each.status == "ok")
+        return Step(row, Verdict(answered_by=doubted, body=orjson.loads(row.held)))
+    return _ended(row, code, message)
+
+
+def _ended(row: Row, code: str, message: str) -> Step:
     said = f"{message}; attempts: {describe(row.tries)}" if row.tries else message
     return Step(row, Verdict(error=ErrorInfo(code=str(code), message=said)))
 
@@ -228,6 +274,7 @@ def _with_try(row: Row, new: Try, priced: frozenset[Pair]) -> Row:
         refusal=row.refusal,
         priced=priced,
         headers=row.headers,
+        held=row.held,
     )
 
 

@@ -16,6 +16,7 @@ import orjson
 from router.contract.errors import PointsmanError, RejectCode
 from router.contract.records import Cohort, Lane, Origin, Reason
 from router.contract.values import value
+from router.core.cascade import Trial, trial_of
 from router.core.keyring import Keyring, SealError
 
 __all__ = ["Keyring", "Slip", "SlipError", "sign", "verify"]
@@ -38,7 +39,8 @@ class Slip:
     timestamp. ``pool`` and ``baseline`` are ``None`` where the request names a model directly. Texts and ``metadata`` are
     what ``contract.codec`` has read, so they can be written again. ``of_order``: the attempt, or its refusal, answers an
     order of settle's, so settle has had a row of the request. ``charged``: what the pool's budget was charged, in nano-dollars;
-    ``context``: what the policy looked at of the first model (``core.bandit.squarecb``); ``None`` where there is no such thing.
+    ``context``: what the policy looked at of the first model (``core.bandit.squarecb``); ``trial``: how the answer is checked;
+    ``None`` where there is no such thing.
     """
 
     request_id: str
@@ -63,11 +65,12 @@ class Slip:
     of_order: bool = False
     charged: int | None = None
     context: tuple[float, ...] | None = None
+    trial: Trial | None = None
 
 
 _NAMES = tuple(field.name for field in fields(Slip))
 _VALUES = attrgetter(*_NAMES)
-_ORIGIN, _KEY, _CONTEXT = map(_NAMES.index, ("origin", "key", "context"))
+_ORIGIN, _KEY, _CONTEXT, _TRIAL = map(_NAMES.index, ("origin", "key", "context", "trial"))
 
 
 def sign(slip: Slip, keyring: Keyring) -> str:
@@ -94,6 +97,8 @@ def to_list(slip: Slip) -> list[Any]:
     values = [_FORMAT, *_VALUES(slip)]
     values[_ORIGIN + 1] = [origin.topic, origin.partition, origin.offset]
     values[_KEY + 1] = None if key is None else key.decode("latin-1")
+    if (trial := slip.trial) is not None:
+        values[_TRIAL + 1] = [trial.to, trial.threshold, trial.inclusion]
     return values
 
 
@@ -108,4 +113,5 @@ def from_list(values: Any) -> Slip:
         found[_KEY] = key.encode("latin-1")
     if (context := found[_CONTEXT]) is not None:
         found[_CONTEXT] = tuple(context)
+    found[_TRIAL] = trial_of(found[_TRIAL])
     return Slip(*found)

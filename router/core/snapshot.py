@@ -21,6 +21,7 @@ import xxhash
 from router.contract.errors import PointsmanError
 from router.contract.records import Action, HealthState
 from router.core.bandit.squarecb import Regression, regression_of
+from router.core.cascade import Calibrated, CascadeFacts
 from router.core.price import Price
 
 #: Actions of control that a decision looks at; ``freeze`` is the learner's.
@@ -64,15 +65,17 @@ class PoolFacts:
     objective: str = "quality_floor"
     margin: float = 0.05
     budget_nano_usd: int = 0
+    cascade: CascadeFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StratumWeights:
-    """What the learner published for a stratum; ``regression`` of policy ``squarecb``."""
+    """What the learner published for a stratum; ``regression`` of policy ``squarecb``, ``cascade`` once it has labels."""
 
     weights: Mapping[str, float]
     policy_version: str
     regression: Regression | None = None
+    cascade: Calibrated | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +263,7 @@ def _model_values(model: ModelFacts) -> dict[str, Any]:
 
 
 def _pool_values(pool: PoolFacts) -> dict[str, Any]:
-    return {
+    values = {
         "models": pool.models,
         "baseline": pool.baseline,
         "policy": pool.policy,
@@ -273,10 +276,18 @@ def _pool_values(pool: PoolFacts) -> dict[str, Any]:
         "margin": float(pool.margin),
         "budget_nano_usd": pool.budget_nano_usd,
     }
+    return values if pool.cascade is None else values | {"cascade": pool.cascade}
 
 
 def _stratum_weights(part: dict[str, Any]) -> StratumWeights:
-    return StratumWeights(**part | {"regression": regression_of(part["regression"])})
+    cascade = part.get("cascade")
+    return StratumWeights(
+        **part
+        | {
+            "regression": regression_of(part["regression"]),
+            "cascade": None if cascade is None else Calibrated(**cascade),
+        }
+    )
 
 
 def _model(name: str, part: dict[str, Any]) -> ModelFacts:
@@ -287,4 +298,6 @@ def _model(name: str, part: dict[str, Any]) -> ModelFacts:
 
 
 def _pool(name: str, part: dict[str, Any]) -> PoolFacts:
-    return PoolFacts(name=name, models=tuple(part["models"]), **{k: part[k] for k in part.keys() - {"models"}})
+    rest = {key: part[key] for key in part.keys() - {"models", "cascade"}}
+    cascade = CascadeFacts(**part["cascade"]) if "cascade" in part else None
+    return PoolFacts(name=name, models=tuple(part["models"]), cascade=cascade, **rest)

@@ -5,8 +5,10 @@ Sealed with the keys of the slips for a purpose of its own: a slip is never a to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from operator import attrgetter
+from typing import Any
 
 import orjson
 
@@ -24,13 +26,25 @@ class TokenError(PointsmanError):
     code = RejectCode.FORGED_TOKEN
 
 
+@value(frozen=True, slots=True)
+class Sampled:
+    """An answer of a cascade's first model: of which attempt and model, how sure, what held; ``inclusion`` > 0."""
+
+    attempt: int
+    model: str
+    served_model: str
+    confidence: float
+    threshold: float | None
+    inclusion: float
+
+
 @value(frozen=True, slots=True, kw_only=True)
 class FeedbackFacts:
     """What feedback must know of the result it speaks of.
 
     ``first_model``, ``stratum``, ``cohort``, ``propensity``, ``policy_version`` are those of the first decision,
     ``model`` is the one that answered. ``pool`` and ``stratum`` are ``None`` for a direct request: no reward. ``context``: as in
-    the slip.
+    the slip. ``arm``: of a request that a cascade answered; ``sampled``: its cheap answer, where that is in the sample to be labelled.
     """
 
     request_id: str
@@ -46,15 +60,21 @@ class FeedbackFacts:
     policy_version: str
     expires_at_ms: int
     context: tuple[float, ...] | None = None
+    arm: str | None = None
+    sampled: Sampled | None = None
 
 
 _NAMES = tuple(field.name for field in fields(FeedbackFacts))
 _VALUES = attrgetter(*_NAMES)
+_SAMPLED = attrgetter(*(field.name for field in fields(Sampled)))
 
 
 def issue(facts: FeedbackFacts, keyring: Keyring) -> str:
     """The token's text, 270 characters for short names. Takes 3 us."""
-    return keyring.tokens.seal(orjson.dumps([_FORMAT, *_VALUES(facts)]))
+    values = [_FORMAT, *_VALUES(facts)]
+    if facts.sampled is not None:
+        values[-1] = _SAMPLED(facts.sampled)
+    return keyring.tokens.seal(orjson.dumps(values))
 
 
 def open_token(text: str, keyring: Keyring, now_ms: int) -> FeedbackFacts:
@@ -70,7 +90,15 @@ def open_token(text: str, keyring: Keyring, now_ms: int) -> FeedbackFacts:
     values = orjson.loads(payload)
     if values[0] != _FORMAT or len(values) != len(_NAMES) + 1:
         raise TokenError("feedback_token: the format of another release")
-    facts = FeedbackFacts(**dict(zip(_NAMES, values[1:], strict=True)))
+    facts = facts_of(dict(zip(_NAMES, values[1:], strict=True)))
     if now_ms >= facts.expires_at_ms:
         raise TokenError("feedback_token: expired", code=RejectCode.EXPIRED_TOKEN)
     return facts
+
+
+def facts_of(values: Mapping[str, Any]) -> FeedbackFacts:
+    """From JSON values by name: ``sampled`` may be a list or a mapping of its fields."""
+    sampled = values["sampled"]
+    if sampled is not None:
+        sampled = Sampled(**sampled) if isinstance(sampled, Mapping) else Sampled(*sampled)
+    return FeedbackFacts(**{**values, "sampled": sampled})

@@ -20,6 +20,7 @@ from router.contract.errors import BadRecord, ConfigError
 from router.contract.records import Decision, Reward
 from router.contract.topics import Names
 from router.core.ope import MOST_UNSUPPORTED, EvaluationError, Judged, PolicyValue, evaluate
+from router.core.reward import of_the_result
 from router.kafka.client import Client
 from router.kafka.scan import scan
 
@@ -118,7 +119,7 @@ async def rewards_of(client: Client, names: Names, pool: str) -> dict[str, list[
     rewards: dict[str, list[Reward]] = defaultdict(list)
     async for record in scan(client, [names.of("rewards")]):
         reward = _decoded(Reward, record.value)
-        if reward is not None and reward.pool == pool and reward.cohort == "pilot":
+        if reward is not None and reward.pool == pool and reward.cohort == "pilot" and of_the_result(reward):
             rewards[reward.request_id].append(reward)
     return rewards
 

@@ -21,7 +21,7 @@ billion). A handler does no I/O, so it writes the feedback to itself once more, 
 
 A rejected one is fetched back by the same detour, so that its dead letter holds it whole.
 
-- One opinion counts per request id, kind and source, however it came; a repeat is only counted as such. What was counted
+- One opinion counts per request id, kind and source (and attempt, of a cascade's sample), however it came; a repeat is only counted as such. What was counted
   is remembered as long as a token lives.
 - A result id seen again at another offset is *doubled* (the product promises one result): counted in ``load``.
 
@@ -43,8 +43,8 @@ from router.contract.codec import decode, encode, to_rfc3339
 from router.contract.errors import BadRecord, PointsmanError, RejectCode
 from router.contract.records import Feedback
 from router.core.records import CountedFeedback, VerifiedFeedback
-from router.core.reward import reward_key, reward_of
-from router.core.token import FeedbackFacts, TokenError, open_token
+from router.core.reward import is_label, reward_key, reward_of
+from router.core.token import FeedbackFacts, TokenError, facts_of, open_token
 from router.kafka.bodies import BodyReader, Place
 from router.kafka.stage import Stage
 from router.kafka.transport import Batch
@@ -153,6 +153,7 @@ class FeedbackStage:
             source_topic=record.topic,
             source_partition=record.partition,
             source_offset=record.offset,
+            attempt=feedback.attempt,
         )
         key = request_id.encode()
         unit.emit(self._verified, key, encode(verified), partition=unit.by_key(self._verified, key))
@@ -188,7 +189,7 @@ class FeedbackStage:
         if why is not None:
             self._reject(_Gone(verified) if body is None else body, _unknown(why.decode()), unit)
         elif verified.facts is not None:
-            self._count(verified, FeedbackFacts(**verified.facts), unit)
+            self._count(verified, facts_of(verified.facts), unit)
         elif _header(record, _FETCH) is not None:
             self._join_result(verified, body, unit)
         else:
@@ -234,9 +235,16 @@ class FeedbackStage:
             return "its result was signed with a key that is no longer known"
 
     def _count(self, verified: VerifiedFeedback, facts: FeedbackFacts, unit: UnitLike) -> None:
-        """Count once per request id, kind and source."""
+        """Count once per request id, kind and source, and attempt where it names one that is not the result's."""
         desk: Desk = unit.index
-        seen16 = xxhash.xxh3_128_digest(f"{facts.request_id}\0{verified.kind}\0{verified.source}".encode())
+        sampled, other = facts.sampled, verified.attempt not in {None, facts.answered_by_attempt}
+        if other and (sampled is None or sampled.attempt != verified.attempt):
+            self._refuse(verified, f"its attempt {verified.attempt} has no answer that is to be judged", unit)
+            return
+        opinion = f"{facts.request_id}\0{verified.kind}\0{verified.source}"
+        if other or is_label(facts, verified.attempt, verified.kind, verified.source):
+            opinion += f"\0{verified.attempt}"
+        seen16 = xxhash.xxh3_128_digest(opinion.encode())
         repeat = desk.kept(seen16, unit) is not None
         if not repeat:
             desk.keep(seen16, 0, verified.at_ms // 1000 + self._seen_s, unit)
@@ -247,7 +255,7 @@ class FeedbackStage:
             lane=facts.lane,
             pool=facts.pool,
             stratum=facts.stratum,
-            model=facts.model,
+            model=sampled.model if other and sampled is not None else facts.model,
             cohort=facts.cohort,
             kind=verified.kind,
             value=verified.value,
@@ -264,6 +272,7 @@ class FeedbackStage:
             value=verified.value,
             weight=verified.weight,
             at=to_rfc3339(verified.at_ms),
+            attempt=verified.attempt,
         )
         if reward is not None:
             key = reward_key(reward.pool, reward.stratum).encode()

@@ -5,9 +5,11 @@
 - Weights of a stratum are published at most once a second, and only when they changed: by 0.001, or the evidence behind
   them in its first two digits. Evidence fades with time, so each stratum is looked at every ten minutes without news.
 - ``policy_version`` is ``<policy>:<n>``, n counting the published weights of the stratum.
-- Pools with policy ``fixed`` have nothing to learn: nothing is kept, nothing published.
+- Pools with policy ``fixed`` have nothing to learn: nothing is kept, nothing published, but for the threshold of their cascade.
+- Under a cascade the pool's cheapest model is an arm of another name: what was observed of the model alone speaks for it, too,
+  for an answer that is checked is no worse; not the other way round. Published it has the model's name.
 
-Table: key ``pool/stratum`` -> JSON ``{"version", "state", "published"}``.
+Table: key ``pool/stratum`` -> JSON ``{"version", "state", "published"}``; labels of cascades: ``learn_cascade``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -26,12 +28,14 @@ from router.contract.errors import BadRecord, RejectCode
 from router.contract.records import Reward, Weights
 from router.core.bandit import POLICIES, Arms, Observation, Policy, SquareCB, observation_of
 from router.core.reward import is_evidence, reward_key
+from router.core.risk import Label
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up
+from router.stages.learn_cascade import PREFIX, Cascade, Labels, cascade_of, label_of, renamed
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,34 @@ class Learner:
 
     policy: Policy[Any]
     arms: Arms
+    cascade: Cascade | None = None
+
+    @property
+    def under_cascade(self) -> bool:
+        """Whether the cheapest model's answers are checked."""
+        return self.cascade is not None and self.cascade.asked
+
+    def has(self, reward: Reward) -> bool:
+        """Whether the reward's model, or arm, is one of the pool as it is now."""
+        if reward.arm is not None:
+            return self.cascade is not None and self.under_cascade and reward.arm == self.cascade.arm
+        return reward.model in self.arms.models
+
+    def outlook(self, state: Any, now_ms: int) -> tuple[dict[str, float], dict[str, float], dict[str, Any] | None]:
+        """Weights, evidence and regression, by the models' names."""
+        policy, arms, names = self.policy, self.arms, dict[str, str]()
+        if self.cascade is not None and self.under_cascade:
+            cheap, arm = self.cascade.cheap, self.cascade.arm
+            state, names = policy.joined(state, cheap, arm), {arm: cheap}
+            weights = renamed(dict(arms.weights), {cheap: arm})
+            arms = replace(arms, models=tuple(arm if one == cheap else one for one in arms.models), weights=weights)
+        found = renamed(policy.weights(state, arms, now_ms), names)
+        known = renamed(policy.evidence(state, now_ms), names)
+        regression = _regression(policy, state, arms, now_ms)
+        if regression is not None:
+            regression |= {part: renamed(regression[part], names) for part in ("theta", "n")}
+        evidence = {model: float(f"{known.get(model, 0.0):.2g}") for model in self.arms.models}
+        return rounded(found, arms.baseline), evidence, regression
 
 
 @dataclass(slots=True)
@@ -67,6 +99,7 @@ class Strata:
     """A lane's strata by key, and a heap of (when to look, key); an entry that is not a stratum's ``due_ms`` is stale."""
 
     posteriors: dict[str, Posterior] = field(default_factory=dict)
+    labels: dict[str, Labels] = field(default_factory=dict)
     due: list[tuple[int, str]] = field(default_factory=list)
 
     def plan(self, key: str, due_ms: int) -> None:
@@ -103,6 +136,9 @@ class Learn:
         """All strata whose pool still learns, each to be looked at at once: the configuration may be another."""
         strata = Strata()
         for key, value in rows.items():
+            if key.startswith(PREFIX):
+                strata.labels[key.removeprefix(PREFIX).decode()] = Labels.load(value)
+                continue
             name = key.decode()
             learner = self._learners.get(name.partition("/")[0])
             if learner is not None:
@@ -113,6 +149,7 @@ class Learn:
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:
         news: defaultdict[str, list[Observation]] = defaultdict(list)
+        labels: defaultdict[str, list[Label]] = defaultdict(list)
         for record in batch.records:
             if record.value is None:
                 continue
@@ -124,11 +161,14 @@ class Learn:
                 letter = dead_letter(record, error, stage=NAME, at_ms=unit.now_ms)
                 unit.emit(self._dead, *letter)
                 continue
+            self._label(reward, at_ms, labels)
             seen = self._observation(reward, at_ms)
             if isinstance(seen, str):
                 self._ignore(seen)
             else:
                 news[reward_key(reward.pool, reward.stratum)].append(seen)
+        for key, found in labels.items():
+            self._calibrate(key, found, unit)
         for key, observations in news.items():
             self._learn(key, observations, unit)
 
@@ -149,18 +189,38 @@ class Learn:
         learner = self._learners.get(reward.pool)
         if learner is None:
             return f"pool {reward.pool} does not learn"
-        if reward.model not in learner.arms.models:
-            return f"pool {reward.pool} has no model {reward.model}"
+        if not learner.has(reward):
+            return f"pool {reward.pool} has no model {reward.arm or reward.model}"
         if not is_evidence(reward):
             return "cohort, or a model that was not chosen first"
         return observation_of(reward, at_ms)
 
+    def _label(self, reward: Reward, at_ms: int, labels: dict[str, list[Label]]) -> None:
+        """Note the label in a reward, if its pool has a cascade to calibrate."""
+        learner, label = self._learners.get(reward.pool), label_of(reward, at_ms)
+        if label is not None and learner is not None and learner.cascade is not None:
+            labels[reward_key(reward.pool, reward.stratum)].append(label)
+
+    def _calibrate(self, key: str, news: list[Label], unit: UnitLike) -> None:
+        strata: Strata = unit.index
+        cascade = self._learners[key.partition("/")[0]].cascade
+        assert cascade is not None
+        labels = strata.labels.setdefault(key, Labels())
+        labels.add(news, cascade)
+        unit.put(PREFIX + key.encode(), labels.dump())
+        strata.plan(key, self._posterior(key, strata).looked_ms + PUBLISH_EVERY_MS)
+
+    def _posterior(self, key: str, strata: Strata) -> Posterior:
+        posterior = strata.posteriors.get(key)
+        if posterior is None:
+            policy = self._learners[key.partition("/")[0]].policy
+            posterior = strata.posteriors[key] = Posterior(policy.empty())
+        return posterior
+
     def _learn(self, key: str, observations: list[Observation], unit: UnitLike) -> None:
         strata: Strata = unit.index
         policy = self._learners[key.partition("/")[0]].policy
-        posterior = strata.posteriors.get(key)
-        if posterior is None:
-            posterior = strata.posteriors[key] = Posterior(policy.empty())
+        posterior = self._posterior(key, strata)
         posterior.state = policy.update(posterior.state, observations, unit.now_ms)
         self._store(key, posterior, unit)
         strata.plan(key, posterior.looked_ms + PUBLISH_EVERY_MS)
@@ -169,11 +229,11 @@ class Learn:
         """Publish a stratum's weights if they changed."""
         pool, _, stratum = key.partition("/")
         learner = self._learners[pool]
-        weights = rounded(learner.policy.weights(posterior.state, learner.arms, now_ms), learner.arms.baseline)
-        known = learner.policy.evidence(posterior.state, now_ms)
-        evidence = {model: float(f"{known.get(model, 0.0):.2g}") for model in learner.arms.models}
-        regression = _regression(learner, posterior.state, now_ms)
-        news: list[Any] = [weights, evidence] if regression is None else [weights, evidence, regression]
+        weights, evidence, regression = learner.outlook(posterior.state, now_ms)
+        cascade, labels = None, unit.index.labels.get(key)
+        if learner.cascade is not None and labels is not None:
+            cascade = learner.cascade.published(labels.in_force(learner.cascade))
+        news: list[Any] = [weights, evidence, regression, cascade and asdict(cascade)]
         if news == posterior.published:
             return
         posterior.version += 1
@@ -186,6 +246,7 @@ class Learn:
             policy_version=f"{learner.policy.name}:{posterior.version}",
             evidence=evidence,
             regression=regression,
+            cascade=cascade,
             at=to_rfc3339(now_ms),
         )
         unit.emit(self._weights, key.encode(), encode(published))
@@ -212,9 +273,10 @@ def learners(config: Config) -> dict[str, Learner]:
     found: dict[str, Learner] = {}
     for name, pool in config.pools.items():
         policy = POLICIES.get(pool.policy)
-        if policy is not None and pool.policy != "fixed":
+        cascade = cascade_of(pool)
+        if policy is not None and (pool.policy != "fixed" or cascade is not None):
             arms = Arms(models=pool.models, baseline=pool.baseline, margin=pool.margin, weights=pool.weights)
-            found[name] = Learner(policy, arms)
+            found[name] = Learner(policy, arms, cascade)
     return found
 
 
@@ -229,11 +291,11 @@ def rounded(weights: dict[str, float], baseline: str) -> dict[str, float]:
     return {model: max(0.0, rest) if model == baseline else found[model] for model in weights}
 
 
-def _regression(learner: Learner, state: Any, now_ms: int) -> dict[str, Any] | None:
+def _regression(policy: Policy[Any], state: Any, arms: Arms, now_ms: int) -> dict[str, Any] | None:
     """What routers need beside weights, as JSON values to so many digits that noise makes no news; of policy ``squarecb``."""
-    if not isinstance(learner.policy, SquareCB):
+    if not isinstance(policy, SquareCB):
         return None
-    found = learner.policy.regression(state, learner.arms, now_ms)
+    found = policy.regression(state, arms, now_ms)
     return {
         "theta": {model: [round(one, _DECIMALS) for one in theta] for model, theta in found.theta.items()},
         "n": {model: float(f"{n:.2g}") for model, n in found.n.items()},

@@ -40,7 +40,7 @@ from router.stages.context import Context
 from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
-from router.stages.route_records import bare_slip, facts_of, request_time_ms, slip_of
+from router.stages.route_records import bare_slip, checks_of, facts_of, request_time_ms, slip_of
 from router.stages.route_sessions import session_key
 from router.stages.snapshot import SnapshotFollower
 from router.stages.taxonomy import Asking, Kind
@@ -77,6 +77,7 @@ class Route:
         self._ttl_ms = {name: pool.session_ttl_s * 1000 for name, pool in sticky.items()}
         self._recent_ms = min(RECENT_MS, config.settle.dedupe_window_s * 1000)
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
+        self._checks = {name: checks_of(config, name) for name in config.pools}
         self._follower = follower
         self._bodies = BodyReader(context.client)
         self._intake = Intake(config, self._requests, self._redispatch, self._bodies)
@@ -234,6 +235,7 @@ class Route:
 
     def _work_record(self, asked: Asked, choice: Choice, slip: Slip, signed: str, home: int) -> bytes:
         request = asked.parsed.request
+        checks = None if choice.trial is None or choice.pool is None else self._checks[choice.pool]
         return encode(
             {
                 "request_id": slip.request_id,
@@ -246,6 +248,7 @@ class Route:
                 "reason": choice.reason,
                 "outcome_partition": home,
                 "slip": signed,
+                "checks": checks,
             }
         )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from router.config import Config
 from router.contract.ids import DEFAULT_TENANT
-from router.contract.records import Lane, Origin
+from router.contract.records import Checks, Lane, Origin
 from router.contract.requests import BadRequest
-from router.core.facts import Assignment, Choice, Purse, Refusal, RequestFacts
+from router.contract.urls import COMPLETIONS
+from router.core.facts import Assignment, Choice, Form, Purse, Refusal, RequestFacts
 from router.core.slip import Slip
 from router.stages.route_intake import Asked, Unusable
 from router.stages.taxonomy import Kind
@@ -58,7 +60,16 @@ def facts_of(
         prefer=None if order is None else order.prefer,
         exclude=() if order is None else order.exclude,
         last_error=None if order is None else order.last_error,
+        form=form_of(asked),
     )
+
+
+def form_of(asked: Asked) -> Form:
+    """What kind of answer the request wants."""
+    request = asked.parsed.request
+    if request.url not in COMPLETIONS:
+        return "other"
+    return "stream" if request.body.get("stream") is True else "text"
 
 
 def slip_of(
@@ -99,6 +110,7 @@ def slip_of(
         of_order=order is not None,
         charged=charged,
         context=None if choice is None else choice.context,
+        trial=None if choice is None else choice.trial,
     )
 
 
@@ -120,4 +132,19 @@ def bare_slip(request_id: str, item: Unusable, *, origin: Origin, at_ms: int, de
         metadata=error.metadata if isinstance(error, BadRequest) and readable else None,
         lane=lane,
         of_order=item.order is not None,
+    )
+
+
+def checks_of(config: Config, pool: str) -> Checks | None:
+    """How a worker shall check an answer of the pool's cascade."""
+    cascade = config.pools[pool].cascade
+    if cascade is None:
+        return None
+    able = "logprobs" in config.models[config.pools[pool].models[0]].capabilities
+    return Checks(
+        logprobs=able if cascade.signal is None else cascade.signal == "logprobs",
+        refusal="refusal" in cascade.checks,
+        length="length" in cascade.checks,
+        json="json" in cascade.checks,
+        pattern=cascade.pattern,
     )

@@ -16,15 +16,15 @@ from typing import Any
 from router.contract.codec import decode, encode
 from router.contract.errors import BadRecord, Code, PointsmanError, RejectCode
 from router.contract.ids import partition_of
-from router.contract.records import ErrorInfo, Outcome, OutcomeError
+from router.contract.records import ErrorInfo, Origin, Outcome, OutcomeError
 from router.contract.topics import MAX_ANSWER_BYTES
 from router.contract.wire import parse
 from router.core.attempts import Charge
 from router.core.backoff import Policy
 from router.core.price import UNPRICED, Price, cost_nano_usd
 from router.core.records import Spending
-from router.core.results import result_record, usage_record
-from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time
+from router.core.results import result_record, review_item, usage_record
+from router.core.settlement import Pair, Row, Step, conclude, decide, give_up, pass_time
 from router.core.slip import Slip, SlipError, verify
 from router.kafka.stage import Stage, Standing
 from router.kafka.transport import Batch
@@ -53,6 +53,8 @@ _CODES = frozenset(code.value for code in Code)
 #: Room for all of an outcome but the provider's answer and the slip.
 _FRAME_BYTES = 64 * 1024
 _HOUR_MS = 3_600_000
+#: Within which an answer of a cascade's sample should be labelled.
+LABEL_WITHIN_MS = 24 * _HOUR_MS
 
 
 class Settle:
@@ -77,7 +79,7 @@ class Settle:
         self._redispatch = {"interactive": names.of("redispatch"), "batch": names.of("redispatch.batch")}
         self._spending = {"interactive": names.of("spending"), "batch": names.of("spending.batch")}
         self._paced = frozenset(name for name, pool in config.pools.items() if pool.objective == "budget")
-        self._dead = names.of("dead-letter")
+        self._dead, self._reviews = names.of("dead-letter"), names.of("reviews")
 
     def stage(self) -> Stage:
         return Stage(
@@ -89,6 +91,7 @@ class Settle:
                     self._usage,
                     self._load,
                     self._dead,
+                    self._reviews,
                     *self._redispatch.values(),
                     *self._spending.values(),
                 }
@@ -196,7 +199,17 @@ class Settle:
         if row is not None:
             priced = row.priced
             policy = self._policies.get(slip.pool or "", self._direct)
-            step = conclude(row, slip, outcome, charge, at_ms=record.timestamp, now_ms=unit.now_ms, policy=policy)
+            step = conclude(
+                row,
+                slip,
+                outcome,
+                charge,
+                at_ms=record.timestamp,
+                now_ms=unit.now_ms,
+                policy=policy,
+                room=book.room,
+            )
+            self._sample(record, step, pair, priced, unit)
             answers = step.verdict is not None and step.verdict.answered_by is not None
             self._take(unit, id16, step)
         elif pair not in priced:
@@ -204,6 +217,16 @@ class Settle:
             book.keep(unit, id16, Kept(kept.settled, priced | {pair}), expires_s)
         if pair not in priced:
             self._emit_usage(unit, record, slip, outcome, charge, answers=answers)
+
+    def _sample(self, record: Any, step: Step, pair: Pair, priced: frozenset[Pair], unit: UnitLike) -> None:
+        """Give an answer of a cascade's sample to those who label it."""
+        if pair in priced:
+            return
+        for tried in step.row.tries:
+            if (tried.number, tried.model) == pair and tried.trial is not None and tried.trial.inclusion > 0.0:
+                place = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
+                item = review_item(tried, step.row.slip, place, due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
+                unit.emit(self._reviews, step.row.slip.request_id.encode(), encode(item))
 
     @staticmethod
     def _opened(record: Any, slip: Slip, kept: Kept) -> Row | None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import orjson
 
+from router.contract.topics import MIB
 from router.core.records import Load
 from router.core.row_format import row_from_bytes, row_to_bytes
-from router.core.settlement import Pair, Row
+from router.core.settlement import MOST_HELD, Pair, Row
 from router.core.slip import Slip
 from router.kafka.unit import UnitLike
 from router.stages.due import Due
@@ -21,6 +22,8 @@ LOAD_EVERY_MS = 100
 #: While something is open and nothing changes, how far the lane has read is news all the same.
 LOAD_AT_LEAST_EVERY_MS = 1_000
 OVERDUE_MS = 10_000
+#: Of all answers that a lane holds while a better one is asked for, in bytes. Beyond, an answer is let go.
+MOST_HELD_OF_ALL = 64 * MIB
 #: Open requests looked at in a tick, whatever the heaps say: a hundred thousand take a minute at most.
 WALKED_A_TICK = 128
 
@@ -64,12 +67,16 @@ class Book:
             self._count[row.slip.lane] += 1
         #: Of this turn: (lane, partition of the requests, pool) -> requests done, what they were charged, what was spent.
         self.spent: dict[tuple[str, int, str], list[int]] = {}
+        self._held_bytes = sum(len(row.held or b"") for row in self.open.values())
         self._published: Load | None = None
         self._walk: list[bytes] = []
 
     def set(self, unit: UnitLike, id16: bytes, row: Row) -> None:
         """Open a request, or change an open one."""
-        slip, is_new = row.slip, id16 not in self.open
+        slip, old = row.slip, self.open.get(id16)
+        is_new = old is None
+        if row.held is not None and (old is None or old.held is None):
+            self._held_bytes += len(row.held)
         self.open[id16] = row  # before it is pushed: a heap asks here which of its entries live
         if is_new:
             self._count[slip.lane] += 1
@@ -84,8 +91,14 @@ class Book:
         row = self.open.pop(id16, None)
         if row is not None:
             self._count[row.slip.lane] -= 1
+            self._held_bytes -= len(row.held or b"")
             self._overdue.pop(id16, None)
             unit.put(OPEN + id16, None)
+
+    @property
+    def room(self) -> int:
+        """Bytes that one more answer may have to be held."""
+        return min(MOST_HELD, MOST_HELD_OF_ALL - self._held_bytes)
 
     def spend(self, slip: Slip, *, requests: int = 0, charged: int = 0, cost: int = 0) -> None:
         """Note what is to be told to the lane of route that charged a pool's budget."""

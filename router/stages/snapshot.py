@@ -11,12 +11,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from router.config import Config
+from router.config import Config, PoolConfig
 from router.contract.codec import decode, decode_control, from_rfc3339
 from router.contract.errors import BadRecord
 from router.contract.records import Control, Health, Weights
 from router.core.artefact import Artefact, ArtefactError
 from router.core.bandit.squarecb import regression_of
+from router.core.cascade import Calibrated, CascadeFacts
 from router.core.price import Price
 from router.core.snapshot import (
     DECISIVE,
@@ -90,7 +91,11 @@ class Snapshots:
             return
         if found.pool in self._pools:
             weights = {model: float(weight) for model, weight in sorted(found.weights.items())}
-            made = StratumWeights(weights=weights, policy_version=found.policy_version, regression=regression)
+            known = found.cascade
+            cascade = None if known is None else Calibrated(threshold=known.threshold, escalates=known.escalates)
+            made = StratumWeights(
+                weights=weights, policy_version=found.policy_version, regression=regression, cascade=cascade
+            )
             self._changed |= self._weights.get((found.pool, found.stratum)) != made
             self._weights[found.pool, found.stratum] = made
 
@@ -205,4 +210,20 @@ def pool_facts(name: str, config: Config) -> PoolFacts:
         objective=pool.objective,
         margin=float(pool.margin),
         budget_nano_usd=pool.budget_nano_usd_per_request or 0,
+        cascade=cascade_facts(pool),
+    )
+
+
+def cascade_facts(pool: PoolConfig) -> CascadeFacts | None:
+    """A pool's cascade as the core knows it."""
+    found = pool.cascade
+    if found is None:
+        return None
+    return CascadeFacts(
+        cheap=pool.models[0],
+        to=found.escalate_to or pool.baseline,
+        threshold=float(found.threshold),
+        label_percent=float(found.label_percent),
+        observe=found.observe,
+        hold_streams=found.stream == "hold",
     )

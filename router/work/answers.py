@@ -14,12 +14,11 @@ from typing import Any
 
 import orjson
 
+from router.contract.urls import COMPLETIONS, EMBEDDINGS
 from router.work.provider import Answer, ErrorCode, failed
 from router.work.retry_after import retry_after_ms
 from router.work.usage import read_usage
 
-COMPLETIONS = frozenset({"/v1/chat/completions", "/v1/completions"})
-EMBEDDINGS = frozenset({"/v1/embeddings"})
 #: What may be asked for; a request's ``url`` reaches no other path of a provider.
 URLS = COMPLETIONS | EMBEDDINGS
 

@@ -13,6 +13,7 @@ served_model = "small-2026-05"
 requests_per_s = 50         # beyond it: 429; 0 = no limit
 retry_after_s = 1.0         # what a 429 says
 hang_s = 600                # how long a hanging call keeps silent
+certainty = 0.5             # how much its log-probabilities tell of whether an answer is good: 0 nothing .. 1 all
 [models.small.quality]      # probability of a good answer by task class; "default" for the rest
 default = 0.9
 math = 0.6
@@ -56,6 +57,7 @@ class Behaviour:
     requests_per_s: float = 0.0
     retry_after_s: float = 1.0
     hang_s: float = 600.0
+    certainty: float = 0.5
     quality: dict[str, float] = field(default_factory=lambda: {"default": 0.9})
     errors: dict[str, float] = field(default_factory=dict)
 
@@ -70,6 +72,11 @@ class Behaviour:
     def length_tokens(self, draw: float) -> int:
         """Completion tokens, at least 1, for a uniform draw in (0, 1)."""
         return max(1, round(spread(self.completion_tokens, self.completion_sigma, draw)))
+
+    def logprob(self, good: bool, draw: float) -> float:
+        """Mean log-probability of an answer's tokens, for a uniform draw: a bad answer is less sure, by ``certainty``."""
+        unsure = -math.log(draw) * 0.15
+        return -unsure if good else -(unsure + 1.2 * self.certainty)
 
     def error(self, draw: float) -> str | None:
         """The kind of error for a uniform draw, ``None`` for a good call."""

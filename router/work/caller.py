@@ -8,6 +8,7 @@
   at its deadline, and a lane that is behind spends its slots on what can still be answered.
 - A deadline that has passed: ``timeout`` without a call. A call gets what is left until the deadline, at most
   ``timeout_s``.
+- An answer that a cascade checks gets a ``confidence`` (``confidence``).
 - ``traceparent`` goes on to the provider and into the outcome.
 """
 
@@ -32,6 +33,7 @@ from router.contract.topics import MAX_ANSWER_BYTES, Names
 from router.kafka import calls
 from router.kafka.writer import Headers
 from router.work.bans import Bans
+from router.work.confidence import judged
 from router.work.provider import Answer, ErrorCode, Provider, failed
 
 log = logging.getLogger(__name__)
@@ -159,7 +161,7 @@ class Caller:
     async def _call(self, work: Work, mark: object, headers: dict[str, str]) -> Answer:
         budget_s = min(self._settings.timeout_s, (work.deadline_at_ms - self._clock()) / 1000)
         self._due_s[mark] = self._monotonic_s() + budget_s + SLACK_S
-        return await self._provider.call(work, budget_s=budget_s, headers=headers)
+        return judged(work, await self._provider.call(work, budget_s=budget_s, headers=headers))
 
 
 def outcome_bytes(work: Work, answer: Answer) -> bytes:

@@ -27,6 +27,7 @@ from router.contract.records import Work
 from router.contract.topics import MAX_ANSWER_BYTES
 from router.work.answers import read_answer
 from router.work.balanced import attempt
+from router.work.confidence import asked_with
 from router.work.endpoints import Endpoints, Place
 from router.work.provider import Answer, ErrorCode, failed
 
@@ -130,7 +131,8 @@ class LiteLlm:
 
 def arguments_of(work: Work, headers: dict[str, str]) -> dict[str, Any]:
     """What the SDK is asked with; nothing of the body but fields of OpenAI's API."""
-    fields = {name: value for name, value in work.body.items() if name in FIELDS[work.url]}
+    body = asked_with(work, work.body)
+    fields = {name: value for name, value in body.items() if name in FIELDS[work.url]}
     headers = {**headers, "Idempotency-Key": f"{work.request_id}-{work.attempt}"}
     return {**fields, "model": work.provider_model, "extra_headers": headers, "num_retries": 0}
 

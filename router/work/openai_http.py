@@ -26,6 +26,7 @@ from router.contract.records import Work
 from router.contract.topics import MAX_ANSWER_BYTES
 from router.work.answers import URLS, read_answer
 from router.work.balanced import attempt
+from router.work.confidence import asked_with
 from router.work.endpoints import Endpoints, Place
 from router.work.inflate import ACCEPTED, Inflater, TooLarge
 from router.work.provider import Answer, ErrorCode, failed
@@ -153,8 +154,8 @@ class OpenAIHttp:
 
 
 def outgoing(work: Work) -> dict[str, Any]:
-    """The body to send: the request's, with the provider's model and without streaming."""
-    body = {**work.body, "model": work.provider_model}
+    """The body to send: the request's, with the provider's model, without streaming, and with what a check needs."""
+    body = asked_with(work, {**work.body, "model": work.provider_model})
     body.pop("stream", None)
     body.pop("stream_options", None)
     return body

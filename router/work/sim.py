@@ -192,12 +192,23 @@ def _completion(call: Call) -> dict[str, Any]:
     if isinstance(most, int) and 0 < most < tokens:
         tokens, reason = most, "length"
     text = _TEXT[: tokens * CHARS_PER_TOKEN]
-    return {**call.head("chat.completion", tokens), "choices": [_choice(text, reason)]}
+    choice = _choice(text, reason)
+    if call.body.get("logprobs"):
+        choice["logprobs"] = _logprobs(text, call.behaviour.logprob(call.good(), call.draw("certainty")))
+    return {**call.head("chat.completion", tokens), "choices": [choice]}
 
 
 def _choice(text: str, reason: str | None) -> dict[str, Any]:
     message = {"role": "assistant", "content": text}
     return {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
+
+
+def _logprobs(text: str, mean: float) -> dict[str, Any]:
+    """Of tokens of four characters: half of them sure, the others twice as unsure as the mean."""
+    tokens = [text[at : at + CHARS_PER_TOKEN] for at in range(0, len(text), CHARS_PER_TOKEN)]
+    told = [mean if at == len(tokens) - 1 and at % 2 == 0 else 2 * mean * (at % 2) for at in range(len(tokens))]
+    content = [{"token": token, "logprob": one, "top_logprobs": []} for token, one in zip(tokens, told, strict=True)]
+    return {"content": content}
 
 
 def _embeddings(call: Call) -> dict[str, Any]:

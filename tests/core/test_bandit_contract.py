@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import random
 
@@ -53,6 +54,20 @@ def test_weights_are_probabilities_of_the_models_that_are_there(name, seen, rng)
     assert set(weights) == set(ARMS.models)
     assert all(0.0 <= weight <= 1.0 for weight in weights.values())
     assert sum(weights.values()) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+@every
+def test_joined_is_as_if_one_model_had_been_the_other(name, seen, rng):
+    policy = POLICIES[name]
+    state = policy.update(policy.empty(), seen, NOW_MS)
+    other = [dataclasses.replace(one, model="both" if one.model == "small" else one.model) for one in seen]
+    wanted = policy.update(policy.empty(), other, NOW_MS)
+    assert policy.dump(policy.joined(state, "small", "both")) == policy.dump(wanted)
+    twice = policy.joined(policy.joined(state, "mid", "small"), "small", "both")
+    gone = [dataclasses.replace(one, model="small" if one.model == "mid" else one.model) for one in seen]
+    again = policy.joined(policy.update(policy.empty(), gone, NOW_MS), "small", "both")
+    assert policy.dump(twice) == policy.dump(again)
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))

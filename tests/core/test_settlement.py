@@ -7,6 +7,7 @@ import pytest
 from router.contract.records import ErrorInfo, Origin, Outcome, OutcomeError
 from router.core.attempts import Charge
 from router.core.backoff import Policy
+from router.core.cascade import Trial
 from router.core.row_format import row_from_bytes, row_to_bytes
 from router.core.settlement import Row, conclude, decide, give_up, pass_time
 from router.core.slip import Slip
@@ -199,3 +200,94 @@ def test_row_comes_back_from_its_bytes():
     rows.append(pass_time(rows[2], now_ms=NOW_MS, read_to_ms=NOW_MS).row)
     assert rows[-1].pending.sent
     assert [row_from_bytes(row_to_bytes(row)) for row in rows] == rows
+
+
+ON_TRIAL = replace(FIRST, trial=Trial("mid", 0.6))
+BETTER = replace(FIRST, attempt=2, model="mid", reason="escalate")
+DOUBTFUL = {"choices": [{"text": "perhaps"}]}
+
+
+def doubted(confidence=0.4, *, slip=ON_TRIAL, row=None, now_ms=NOW_MS, **more):
+    found = replace(outcome(slip, confidence=confidence), body=DOUBTFUL)
+    row = opened(slip) if row is None else row
+    return conclude(row, slip, found, Charge(5), at_ms=NOW_MS, now_ms=now_ms, policy=POLICY, **more)
+
+
+def test_an_answer_that_is_sure_enough_is_the_result():
+    step = doubted(0.6)
+    assert (step.verdict.answered_by.model, step.verdict.answered_by.confidence) == ("small", 0.6)
+
+
+@pytest.mark.parametrize("confidence", [0.59, 0.0, None])
+def test_one_that_is_not_is_held_and_a_better_model_is_asked(confidence):
+    step = doubted(confidence)
+    assert step.verdict is None
+    order = pass_time(step.row, now_ms=NOW_MS, read_to_ms=NOW_MS).order
+    assert (order.attempt, order.reason, order.prefer, order.exclude) == (2, "escalate", "mid", ("small",))
+    better = concluded(step.row, BETTER)
+    assert (better.verdict.answered_by.model, better.verdict.body) == ("mid", {"choices": []})
+    assert [(each.model, each.status, each.charge.cost_nano_usd) for each in better.row.tries] == [
+        ("small", "ok", 5),
+        ("mid", "ok", 5),
+    ]
+
+
+def test_the_held_answer_survives_a_restart():
+    row = doubted().row
+    assert row_from_bytes(row_to_bytes(row)) == row
+    assert row.held is not None
+
+
+def given_out(step):
+    return step.verdict.answered_by.model, step.verdict.body, step.verdict.error
+
+
+@pytest.mark.parametrize("code", ["invalid_request", "content_filter"])
+def test_whatever_ends_the_request_without_a_better_answer_gives_out_the_doubtful_one(code):
+    row = decide(doubted().row, BETTER, None).row
+    wanted = ("small", DOUBTFUL, None)
+    status = "refused" if code == "content_filter" else "error"
+    assert given_out(concluded(row, BETTER, status, code=code)) == wanted
+    assert given_out(pass_time(row, now_ms=DEADLINE_MS, read_to_ms=DEADLINE_MS)) == wanted
+    refused = decide(doubted().row, REFUSED, NO_MODEL)
+    assert given_out(refused) == wanted
+    assert given_out(doubted(row=decide(opened(ON_TRIAL), REFUSED, NO_MODEL).row)) == wanted
+
+
+def test_a_better_model_that_fails_is_asked_again_and_never_the_first_one():
+    row = concluded(doubted().row, BETTER, "error").row
+    assert (row.pending.again.reason, row.pending.again.prefer) == ("retry", "mid")
+    assert "small" in row.pending.again.exclude
+    third = replace(BETTER, attempt=3, reason="retry")
+    assert given_out(concluded(row, third, "error")) == ("small", DOUBTFUL, None)
+
+
+def test_a_record_that_ends_the_process_gives_nothing_out():
+    assert give_up(doubted().row).verdict.error.code == "internal_error"
+
+
+def test_an_answer_too_long_to_be_held_is_let_go():
+    row = doubted(room=5).row
+    assert row.held is None
+    assert row.pending.again.reason == "escalate"
+    failed = concluded(row, BETTER, "error", code="invalid_request")
+    assert failed.verdict.error.code == "provider_error"
+
+
+def test_what_is_only_observed_is_given_out():
+    step = doubted(0.1, slip=replace(FIRST, trial=Trial("mid", None, 0.5)))
+    assert given_out(step)[0] == "small"
+
+
+def test_a_late_or_foreign_answer_is_not_on_trial():
+    late = conclude(
+        opened(ON_TRIAL),
+        ON_TRIAL,
+        outcome(ON_TRIAL, confidence=0.1),
+        Charge(5),
+        at_ms=DEADLINE_MS,
+        now_ms=DEADLINE_MS,
+        policy=POLICY,
+    )
+    assert (late.verdict, late.row.held, late.row.pending) == (None, None, None)
+    assert doubted(now_ms=DEADLINE_MS).verdict.answered_by.model == "small"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from router.contract.codec import MAX_DEPTH
 from router.contract.errors import ConfigError, RejectCode
 from router.contract.records import Origin
+from router.core.cascade import Trial
 from router.core.slip import Keyring, Slip, SlipError, sign, verify
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -34,6 +35,7 @@ SLIP = Slip(
     policy_version="thompson:1287",
     first_model="small",
     baseline="large",
+    trial=Trial("large", 0.62, 0.05),
 )
 
 json_values = st.recursive(

@@ -24,7 +24,7 @@ class System:
 
     def __init__(self, config: Config, *more, artefact=None):
         self.clock = FakeClock()
-        context = Context(
+        self.context = context = Context(
             config=config,
             client=Client("127.0.0.1:1"),
             keyring=Keyring((b"k" * 32,)),

@@ -97,6 +97,8 @@ def test_feedback_with_a_token_becomes_a_reward_without_any_lookup(log):
         "weight": 3.0,
         "at": "2025-06-15T15:07:00.000Z",
         "context": None,
+        "arm": None,
+        "label": None,
     }
     (counted,) = values(log, "llm.feedback.counted")
     assert (counted["tenant"], counted["kind"], counted["value"], counted["repeat"], counted["at_ms"]) == (

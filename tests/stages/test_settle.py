@@ -181,6 +181,7 @@ def test_answer_becomes_the_result_of_the_contract(world):
                     "latency_ms": 820,
                     "cost_nano_usd": cost_nano_usd,
                     "price_version": "2026-11-01",
+                    "confidence": None,
                 }
             ],
         },

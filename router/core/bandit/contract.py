@@ -99,6 +99,10 @@ class Policy(Protocol[State]):
         """A labelled event (a new version, an incident): of what was observed of ``model`` before, ``keep`` 0..1 remains."""
         ...
 
+    def joined(self, state: State, model: str, into: str) -> State:
+        """The state in which all that was observed of ``model`` was observed of ``into``."""
+        ...
+
     def weights(self, state: State, arms: Arms, at_ms: int) -> dict[str, float]:
         """Probability of each model of the pool; sum 1. Without evidence all of it is the baseline's."""
         ...
@@ -119,15 +123,15 @@ class Policy(Protocol[State]):
 def observation_of(reward: Reward, at_ms: int) -> Observation | str:
     """What a policy may learn from a reward, or why nothing.
 
-    Where the model that answered is not the one chosen first (fallback, escalation), the answer was given to a request
-    that another model had failed: no fair sample of the answering model.
+    Where the model that answered is not the one chosen first (a fallback), the answer was given to a request that another model
+    had failed: no fair sample of the answering model. What a cascade answered, by whichever model, is the cascade's.
     """
     if reward.cohort in UNUSED_COHORTS:
         return f"cohort {reward.cohort}"
-    if reward.model != reward.first_model:
+    if reward.arm is None and reward.model != reward.first_model:
         return "answered by a model that was not chosen first"
     return Observation(
-        model=reward.model,
+        model=reward.arm or reward.model,
         kind=reward.kind,
         source=reward.source,
         reward=reward.reward,
@@ -156,3 +160,13 @@ def kept(events: Iterable[Event], model: str, at_ms: int) -> float:
 def only(model: str, models: Iterable[str]) -> dict[str, float]:
     """All weight on one model."""
     return {name: float(name == model) for name in models}
+
+
+def relabelled(sums: Mapping[Any, tuple[int, ...]], model: str, into: str) -> dict[Any, Any]:
+    """Sums whose keys begin with a model's name, those of ``model`` added to those of ``into``."""
+    found: dict[Any, tuple[int, ...]] = {}
+    for key, totals in sums.items():
+        name = (into, *key[1:]) if key[0] == model else key
+        have = found.get(name)
+        found[name] = totals if have is None else tuple(a + b for a, b in zip(have, totals, strict=True))
+    return found

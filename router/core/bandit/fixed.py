@@ -24,6 +24,9 @@ class Fixed:
     def forget(self, state: None, model: str, keep: float, at_ms: int) -> None:  # noqa: ARG002
         return state
 
+    def joined(self, state: None, model: str, into: str) -> None:  # noqa: ARG002
+        return state
+
     def weights(self, state: None, arms: Arms, at_ms: int) -> dict[str, float]:  # noqa: ARG002
         """Configured weights of the models that are there, renormalised."""
         total = sum(arms.weights.get(model, 0.0) for model in arms.models)

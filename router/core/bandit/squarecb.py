@@ -46,6 +46,7 @@ from router.core.bandit.contract import (
     Observation,
     counted,
     only,
+    relabelled,
 )
 from router.core.bandit.decay import amount_at, scaled
 
@@ -160,6 +161,9 @@ class SquareCB:
             for key, found in state.sums.items()
         }
         return replace(state, sums=sums, events=(*state.events, (model, at_ms, per_mille))[-MAX_EVENTS:])
+
+    def joined(self, state: Sums, model: str, into: str) -> Sums:
+        return replace(state, sums=relabelled(state.sums, model, into))
 
     def evidence(self, state: Sums, at_ms: int) -> dict[str, float]:
         found: dict[str, float] = {}

@@ -40,6 +40,7 @@ from router.core.bandit.contract import (
     Observation,
     counted,
     only,
+    relabelled,
 )
 from router.core.bandit.decay import amount_at, scaled
 
@@ -94,6 +95,9 @@ class Thompson:
         }
         events = (*state.events, (model, at_ms, per_mille))[-MAX_EVENTS:]
         return replace(state, sums=sums, events=events)
+
+    def joined(self, state: Beliefs, model: str, into: str) -> Beliefs:
+        return replace(state, sums=relabelled(state.sums, model, into))
 
     def evidence(self, state: Beliefs, at_ms: int) -> dict[str, float]:
         """Decayed number of observations of each model, before caps and trust."""

@@ -1,0 +1,6 @@
+"""Paths of OpenAI's API that a request may name: what its body and its answer look like hangs on them."""
+
+from __future__ import annotations
+
+COMPLETIONS = frozenset({"/v1/chat/completions", "/v1/completions"})
+EMBEDDINGS = frozenset({"/v1/embeddings"})

@@ -1,0 +1,61 @@
+"""A pool's cascade as it concerns one request: whether the cheapest model is on trial, and what that is expected to cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router.contract.records import Cohort
+from router.core.cascade import USUAL_SHARE, Calibrated, CascadeFacts, Trial
+from router.core.draw import LABEL, draw
+from router.core.facts import Candidate, RequestFacts
+from router.core.snapshot import PoolFacts, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """``calibrated``: what was found for the request's stratum, ``None`` as long as nothing was."""
+
+    cascade: CascadeFacts
+    calibrated: Calibrated | None
+
+    def trial(self, facts: RequestFacts, model: str, candidates: tuple[Candidate, ...]) -> Trial | None:
+        """The check of the answer, if this model is on trial and the request could go on to the other one."""
+        cascade = self.cascade
+        costs = {one.model: one.expected_cost_nano_usd for one in candidates if one.excluded is None}
+        if model != cascade.cheap or cascade.to not in costs:
+            return None
+        most = facts.max_cost_nano_usd
+        if most is not None and (costs[model] or 0) + (costs[cascade.to] or 0) > most:
+            return None  # both calls would cost more than the request allows
+        held = cascade.threshold if self.calibrated is None else self.calibrated.threshold
+        chance = cascade.label_percent / 100.0
+        sampled = chance > 0.0 and draw(facts.tenant, facts.request_id, LABEL) < chance
+        return Trial(cascade.to, None if cascade.observe else held, chance if sampled else 0.0)
+
+    def priced(self, candidates: list[Candidate]) -> list[Candidate]:
+        """The model on trial costs what the other costs, too, as often as its answers escalate."""
+        cascade = self.cascade
+        if cascade.observe:
+            return candidates
+        share = USUAL_SHARE if self.calibrated is None else self.calibrated.escalates
+        costs = {one.model: one.expected_cost_nano_usd for one in candidates}
+        mine, theirs = costs.get(cascade.cheap), costs.get(cascade.to)
+        if mine is None or theirs is None:
+            return candidates
+        both = mine + round(share * theirs)
+        return [one._replace(expected_cost_nano_usd=both) if one.model == cascade.cheap else one for one in candidates]
+
+
+def checking_of(
+    facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, stratum: str, cohort: Cohort
+) -> Checking | None:
+    """The pool's cascade where it may try this request: of the pilot, with an answer that can be read, not escalated already."""
+    cascade = pool.cascade
+    if cascade is None or cohort != "pilot" or facts.reason == "escalate" or pool.policy == "observe":
+        return None
+    if facts.form == "other" or (facts.form == "stream" and not cascade.hold_streams):
+        return None
+    if facts.first is not None and facts.first.model != cascade.cheap:
+        return None
+    published = snapshot.weights.get((pool.name, stratum))
+    return Checking(cascade, None if published is None else published.cascade)
