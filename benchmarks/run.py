@@ -55,9 +55,10 @@ NAMES = (
     "wide",
     "learn",
     "ope",
+    "cascade",
 )
 #: Benchmarks that run only where data of others are there, and the variable that names them.
-NEEDS = {"learn": "POINTSMAN_BENCH_ANSWERS", "ope": "POINTSMAN_BENCH_ANSWERS"}
+NEEDS = dict.fromkeys(("learn", "ope", "cascade"), "POINTSMAN_BENCH_ANSWERS")
 
 Json = dict[str, Any]
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "replay": "explain",
     "audit": "audit",
     "strata": "strata",
+    "cascade": "cascade",
     "train": "train",
     "evaluate": "train",
     "classifier": "classifier",

@@ -10,6 +10,7 @@ from router.config.load import example, load, loads
 from router.config.model import (
     AccountConfig,
     Band,
+    CascadeConfig,
     ClassifyConfig,
     Config,
     Endpoint,
@@ -31,6 +32,7 @@ from router.contract.errors import ConfigError
 __all__ = [
     "AccountConfig",
     "Band",
+    "CascadeConfig",
     "ClassifyConfig",
     "Config",
     "ConfigError",

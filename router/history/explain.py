@@ -9,7 +9,7 @@ from typing import Any
 
 from router.contract.codec import decode, from_rfc3339
 from router.contract.errors import BadRecord, ConfigError
-from router.contract.records import Decision, Outcome, Result
+from router.contract.records import CascadeTrial, Decision, Outcome, Result
 
 #: What each rule that excludes a model means to a person.
 RULES = {
@@ -110,6 +110,8 @@ def _attempt(decision: Decision) -> Iterator[str]:
         yield "    the session kept its model" if broke is None else f"    the session lost its model: {why}"
     yield from _features(features)
     yield from (f"    {line}" for line in _candidates(decision, features))
+    if decision.cascade is not None:
+        yield f"    {_trial(decision.cascade)}"
     if decision.draw is not None and decision.propensity is not None:
         yield f"    draw {decision.draw:.4f}; propensity {decision.propensity:.3f}"
     yield f"    policy {decision.policy_version}, snapshot {decision.snapshot_version}"
@@ -150,6 +152,13 @@ def _candidates(decision: Decision, features: Mapping[str, Any]) -> Iterator[str
         yield f"{candidate.model}: {why} ({', '.join(known)})"
 
 
+def _trial(trial: CascadeTrial) -> str:
+    sampled = "; in the sample to be labelled" if trial.inclusion > 0.0 else ""
+    if trial.threshold is None:
+        return f"cascade: its answer is checked, but goes out whatever it is: only observed{sampled}"
+    return f"cascade: its answer goes out at a confidence of {trial.threshold:g} or more, else {trial.to} is asked{sampled}"
+
+
 def _usd(nano_usd: int) -> str:
     return f"{nano_usd / 1e9:.9f} USD"
 
@@ -165,6 +174,7 @@ def _outcome(outcome: Outcome) -> str:
         None if outcome.latency_ms is None else f"{outcome.latency_ms} ms",
         None if outcome.endpoint is None else f"endpoint {outcome.endpoint}",
         None if outcome.served_model is None else f"served by {outcome.served_model}",
+        None if outcome.confidence is None else f"confidence {outcome.confidence:.3f}",
     )
     return ", ".join(part for part in parts if part is not None)
 

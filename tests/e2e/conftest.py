@@ -49,6 +49,19 @@ policy = "squarecb"
 objective = "budget"
 budget_usd_per_request = 0.0003
 holdout_percent = 0
+[models.unsure]
+provider = "sim"
+capabilities = ["logprobs"]
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.40
+[pools.checked]
+models = ["unsure", "large"]
+policy = "fixed"
+weights = { unsure = 1.0 }
+holdout_percent = 0
+[pools.checked.cascade]
+target_risk = 0.1
+label_percent = 100
 [account]
 window_s = 5
 grace_s = 2
@@ -65,6 +78,11 @@ latency_ms = 20
 500 = 1.0
 [models.refusing.errors]
 refused = 1.0
+[models.unsure]
+certainty = 1.0
+served_model = "unsure-2026-11"
+[models.unsure.quality]
+default = 0.7
 [models.slow]
 latency_ms = 4000
 latency_sigma = 0

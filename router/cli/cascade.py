@@ -1,0 +1,149 @@
+"""``cascade plan`` and ``cascade sample``: what asking the cheap model first would cost and risk, and the answers to label for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from router.cli.options import client_of, common
+from router.contract.errors import ConfigError
+
+if TYPE_CHECKING:
+    from router.config import Config, PoolConfig
+    from router.history.cascade import Outlook
+
+
+@click.group
+def cascade() -> None:
+    """Ask the cheap model first, a better one where the answer is not sure enough."""
+
+
+@cascade.command
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path))
+@click.option("--pool", metavar="POOL", default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@common
+def plan(config: Config, file: Path | None, *, pool: str, as_json: bool) -> None:
+    """Say what a pool's cascade would risk, cost and take, stratum by stratum, before it is turned on.
+
+    From labels and usage in the topics; a pool without a cascade is taken as if it had one with every default. FILE holds labelled
+    answers instead, one JSON object a line: confidence and quality (0..1); stratum and inclusion if there are several.
+    """
+    import asyncio
+
+    import orjson
+
+    from router.contract.topics import Names
+    from router.history.cascade import documents, named, outlooks
+
+    settings = _pool(config, pool)
+    if file is not None:
+        found = list(named(file, settings))
+    else:
+        found = asyncio.run(outlooks(client_of(config), Names(config.kafka.prefix), pool, settings))
+    if as_json:
+        document = {"pool": pool, "strata": documents(found)}
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo(page(found, pool, settings))
+
+
+@cascade.command
+@click.option("--pool", metavar="POOL", default="auto", show_default=True)
+@click.option("--most", metavar="N", type=click.IntRange(1), default=200, show_default=True, help="Answers at most.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Instead of standard output.")
+@common
+def sample(config: Config, *, pool: str, most: int, out: Path | None) -> None:
+    """Write answers of the cheap model that are to be labelled, with their prompts, one JSON object a line.
+
+    They are drawn evenly, whether the caller got them or not. Put 1 (good) or 0 (bad) into each `value`, then send the file with
+    `pointsman feedback FILE`.
+    """
+    import asyncio
+
+    import orjson
+
+    from router.contract.topics import Names
+    from router.history.cascade import to_label
+
+    if pool not in config.pools:
+        raise ConfigError(f"--pool: there is no pool {pool!r}; pools: {', '.join(config.pools)}")
+    lines = asyncio.run(to_label(client_of(config), Names(config.kafka.prefix), pool, most))
+    text = b"".join(orjson.dumps(line) + b"\n" for line in lines)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_bytes(text)
+    found = config.pools[pool].cascade
+    why = (
+        "" if lines or (found is not None and found.label_percent > 0) else f": pools.{pool}.cascade.label_percent is 0"
+    )
+    click.echo(f"{len(lines)} answers to label{why}", err=True)
+
+
+def _pool(config: Config, name: str) -> PoolConfig:
+    """The pool, with a cascade: its own, or one with every default."""
+    from router.config import CascadeConfig
+
+    if name not in config.pools:
+        raise ConfigError(f"--pool: there is no pool {name!r}; pools: {', '.join(config.pools)}")
+    pool = config.pools[name]
+    if pool.models[0] == pool.baseline:
+        raise ConfigError(f"pool {name}: its cheapest model is its baseline: there is no better one to ask")
+    return pool if pool.cascade is not None else pool.model_copy(update={"cascade": CascadeConfig()})
+
+
+def page(found: list[Outlook], pool: str, settings: PoolConfig) -> str:
+    """A plan for people."""
+    cascade = settings.cascade
+    assert cascade is not None
+    cheap, to = settings.models[0], cascade.escalate_to or settings.baseline
+    lines = [
+        f"pool {pool}: {cheap} answers first, {to} where that is not sure enough",
+        f"at most {cascade.target_risk:.1%} of the requests may get a bad answer of {cheap} (wrong about that: {cascade.delta:.0%})",
+    ]
+    if not found:
+        return "\n".join([*lines, "nothing is known yet: no usage and no labels of this pool are kept"])
+    for one in found:
+        lines += ["", f"{one.stratum}: {_threshold(one)}"]
+        if any(value is not None for value in one.cost.values()):
+            lines.append(f"  {_money(one, cheap, to)}")
+        if any(value is not None for value in one.p50_ms.values()):
+            lines.append(f"  {_time(one, cheap, to)}")
+    if any(one.calibration.threshold is None for one in found):
+        lines += [
+            "",
+            f"To calibrate: set pools.{pool}.cascade.label_percent (and observe = true, so that nothing escalates yet), then",
+            f"  pointsman cascade sample --pool {pool} --out labels.jsonl    and send it back with    pointsman feedback labels.jsonl",
+        ]
+    return "\n".join(lines)
+
+
+def _threshold(one: Outlook) -> str:
+    known = one.calibration
+    if not known.labels:
+        return f"no labels; threshold {one.threshold:g} as configured, its risk is not known"
+    share = "" if one.escalates is None else f"; {one.escalates:.0%} of the answers escalate"
+    if known.threshold is None:
+        return f"{known.labels} labels are too few to show the risk; threshold {one.threshold:g} as configured{share}"
+    return f"threshold {one.threshold:.3f} by {known.labels} labels; risk {known.risk:.1%} as seen, below {known.bound:.1%}{share}"
+
+
+def _money(one: Outlook, cheap: str, to: str) -> str:
+    costs = {name: one.cost.get(name) for name in (cheap, "cascade", to)}
+    told = ", ".join(
+        f"{name} {'unknown' if value is None else f'{value / 1e9:.6f} USD'}" for name, value in costs.items()
+    )
+    mine, theirs = costs["cascade"], costs[to]
+    saved = f"; {1.0 - mine / theirs:+.0%} saved against {to}" if mine is not None and theirs else ""
+    return f"cost a request: {told}{saved}"
+
+
+def _time(one: Outlook, cheap: str, to: str) -> str:
+    told = []
+    for name in (cheap, "cascade", to):
+        p50, p95 = one.p50_ms.get(name), one.p95_ms.get(name)
+        told.append(f"{name} {'unknown' if p50 is None or p95 is None else f'{p50:,.0f} / {p95:,.0f}'}")
+    return f"ms of the calls, p50 / p95: {', '.join(told)}"
