@@ -467,3 +467,40 @@ def test_every_key_of_the_contract_is_there():
     baseline policy weights objective margin budget_usd_per_request sticky session_ttl_s epsilon rollout_percent holdout_percent
     auto_rollback shadow_percent reviews_per_day judge cascade budget_usd_per_day pools weight"""
     assert set(contract.split()) <= known
+
+
+def cascade(lines: str, pool: str = "") -> str:
+    return f"{SMALLEST}{pool}\n[pools.auto.cascade]\n{lines}\n"
+
+
+def test_a_cascade_is_switched_on_by_true_or_a_table():
+    on = loads(SMALLEST + "cascade = true\n").pools["auto"].cascade
+    assert (on.threshold, on.target_risk, on.observe) == (0.5, 0.05, False)
+    assert loads(SMALLEST + "cascade = false\n").pools["auto"].cascade is None
+    assert loads(cascade("threshold = 0.8")).pools["auto"].cascade.threshold == 0.8
+    by_variable = loads(SMALLEST, environ={"POINTSMAN_POOLS__AUTO__CASCADE": "true"})
+    assert by_variable.pools["auto"].cascade == on
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (cascade('escalate_to = "smal"'), 'escalate_to: model "smal" is not in this pool\'s models'),
+        (cascade('escalate_to = "small"'), 'escalate_to: "small" is the model that is asked first'),
+        (cascade("", 'baseline = "small"'), '"small", the cheapest model, is the baseline'),
+        (cascade('signal = "logprobs"'), "models.small.capabilities does not have it"),
+        (cascade('signal = "judge"'), '"judge" needs one: pools.auto.judge is not set'),
+        (cascade('pattern = "("'), "pattern: is no regular expression"),
+        (cascade("target_risk = 0"), "target_risk"),
+        (cascade("thresold = 0.5"), 'did you mean "threshold"'),
+        (SMALLEST + "cascade = 3\n", "pools.auto.cascade"),
+    ],
+)
+def test_what_is_wrong_with_a_cascade_is_said(text, problem):
+    assert any(problem in line for line in problems(text)), problems(text)
+
+
+def test_a_judge_without_a_cascade_that_asks_it_is_in_vain():
+    assert any("judge" in line for line in check(loads(SMALLEST + 'judge = "large"\n'), {}))
+    asked = cascade('signal = "judge"', 'judge = "large"')
+    assert not any("judge" in line for line in check(loads(asked), {}))

@@ -19,7 +19,6 @@ NOT_YET_POOL = {
     "auto_rollback": False,
     "shadow_percent": 0,
     "reviews_per_day": 0,
-    "judge": None,
 }
 NOT_YET_TENANT = {
     "budget_usd_per_day": None,
@@ -116,6 +115,8 @@ def _cascade(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
     model = config.models.get(cheap)
     if cascade.signal == "logprobs" and model is not None and "logprobs" not in model.capabilities:
         yield f"{key}.signal", f'"logprobs" needs that capability, and models.{cheap}.capabilities does not have it'
+    if cascade.signal == "judge" and pool.judge is None:
+        yield f"{key}.signal", f'"judge" needs one: {key.removesuffix(".cascade")}.judge is not set'
     if cascade.pattern is not None and (problem := pattern_problem(cascade.pattern)) is not None:
         yield f"{key}.pattern", problem
 
@@ -195,6 +196,8 @@ def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
         yield f"models.{name}.unpriced", "the cost of its answers will be unknown"
     for name, pool in config.pools.items():
         yield from _in_vain(f"pools.{name}", pool, NOT_YET_POOL)
+        if pool.judge is not None and (pool.cascade is None or pool.cascade.signal != "judge"):
+            yield f"pools.{name}.judge", 'has no effect without a cascade whose signal is "judge"'
     for name, tenant in config.tenants.items():
         yield from _in_vain(f"tenants.{name}", tenant, NOT_YET_TENANT)
 

@@ -217,15 +217,15 @@ class ModelConfig(Section):
 class CascadeConfig(Section):
     """The cheapest model of the pool answers first; where its answer is not sure enough, a better one is asked.
 
-    Confidence is 0..1: the geometric mean of the probabilities of the answer's tokens where the model tells them, else 1; and 0
-    where a check fails. A worker of another language says its own. What it will cost: ``pointsman cascade plan``.
+    Confidence is 0..1: the geometric mean of the probabilities of the answer's tokens where the model tells them, or what a judge says
+    of it, else 1; and 0 where a check fails. A worker of another language says its own. What it will cost: ``pointsman cascade plan``.
     """
 
     escalate_to: Name | None = None
     """Who is asked then; the baseline if absent."""
-    signal: Literal["logprobs", "checks"] | None = None
-    """``logprobs``: the model's own probabilities; ``checks``: nothing but the checks. Not set: ``logprobs`` where the model has that
-    capability."""
+    signal: Literal["logprobs", "judge", "checks"] | None = None
+    """``logprobs``: the model's own probabilities; ``judge``: the pool's judge is asked how good the answer is, which costs a call and
+    its time; ``checks``: nothing but the checks. Not set: ``logprobs`` where the model has that capability, else ``checks``."""
     checks: frozenset[Literal["refusal", "length", "json"]] = frozenset({"refusal", "json"})
     """What makes an answer fail: it refuses; it was cut at the request's limit; it is not the JSON that was asked for (by its schema
     with the extra ``checks``)."""
@@ -283,7 +283,7 @@ class PoolConfig(Section):
     reviews_per_day: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
     """Answers that people shall look at."""
     judge: Name | None = None
-    """Model that compares shadowed answers."""
+    """Model that says how good an answer is: in a cascade with signal ``judge``."""
     cascade: Annotated[CascadeConfig | None, BeforeValidator(_switch)] = None
     """Ask the cheapest model first, and a better one where the answer is not sure enough: ``true``, or a table."""
 

@@ -15,7 +15,7 @@ from router.contract.values import value
 
 Lane = Literal["interactive", "batch"]
 Cohort = Literal["holdout", "control", "pilot", "pinned", "direct", "shadow"]
-Reason = Literal["routed", "retry", "fallback", "hedge", "escalate", "shadow"]
+Reason = Literal["routed", "retry", "fallback", "hedge", "escalate", "judge", "shadow"]
 Status = Literal["ok", "error", "timeout", "rate_limited", "refused", "truncated"]
 FeedbackKind = Literal["thumbs", "rating", "survey", "review", "label", "retry", "abandon"]
 FeedbackSource = Literal["user", "reviewer", "judge", "system"]
@@ -152,12 +152,13 @@ class Candidate:
 class CascadeTrial:
     """The attempt's answer is checked: below ``threshold`` the request goes on to ``to``. Null: it is only observed.
 
-    ``inclusion``: the probability with which the answer is in the sample to be labelled; 0: it is not in it.
+    ``judge``: a model that is asked how good it is. ``inclusion``: the probability with which the answer is in the sample to be labelled; 0: it is not in it.
     """
 
     to: str
     threshold: Share | None
     inclusion: Share
+    judge: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

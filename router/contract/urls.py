@@ -2,5 +2,6 @@
 
 from __future__ import annotations
 
-COMPLETIONS = frozenset({"/v1/chat/completions", "/v1/completions"})
+CHAT = "/v1/chat/completions"
+COMPLETIONS = frozenset({CHAT, "/v1/completions"})
 EMBEDDINGS = frozenset({"/v1/embeddings"})

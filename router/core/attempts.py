@@ -16,10 +16,14 @@ WITHDRAWN = frozenset({"banned", "drained"})
 
 @value(frozen=True, slots=True)
 class Charge:
-    """What one outcome costs; ``cost_nano_usd`` is ``None`` where no price is known."""
+    """What one outcome costs; ``cost_nano_usd`` is ``None`` where no price is known.
+
+    ``instead``: what the baseline would have cost, of an answer on trial.
+    """
 
     cost_nano_usd: int | None
     price_version: str | None = None
+    instead: int | None = None
 
 
 @value(frozen=True, slots=True, kw_only=True)

@@ -97,7 +97,7 @@ def decision_record(
 def _trial(trial: Trial | None) -> dict[str, Any] | None:
     if trial is None:
         return None
-    return {"to": trial.to, "threshold": trial.threshold, "inclusion": trial.inclusion}
+    return {"to": trial.to, "threshold": trial.threshold, "inclusion": trial.inclusion, "judge": trial.judge}
 
 
 def refusal_record(

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from router.contract.errors import Code
+from router.contract.records import Origin
 from router.core.attempts import Try, failure_code
 
 BASE_MS = 200
@@ -48,12 +49,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """One more attempt in ``delay_ms``; see ``core.records.Order`` for ``prefer`` and ``exclude``."""
+    """One more attempt in ``delay_ms``; see ``core.records.Order`` for ``prefer``, ``exclude``, ``answer``."""
 
-    reason: Literal["retry", "fallback", "escalate"]
+    reason: Literal["retry", "fallback", "escalate", "judge"]
     delay_ms: int
     prefer: str | None
     exclude: tuple[str, ...]
+    answer: Origin | None = None
 
 
 def next_step(policy: Policy, tries: Sequence[Try], *, left_ms: int, jitter: float) -> Again | Code:
@@ -80,6 +82,11 @@ def next_step(policy: Policy, tries: Sequence[Try], *, left_ms: int, jitter: flo
 def escalate(to: str, tries: Sequence[Try]) -> Again:
     """Ask the model behind a cascade's first, at once; what was asked already is not asked again."""
     return Again("escalate", 0, to, tuple(sorted({each.model for each in tries} - {to})))
+
+
+def ask_judge(judge: str, answer: Origin) -> Again:
+    """Let a judge look at an answer, at once."""
+    return Again("judge", 0, judge, (), answer)
 
 
 def final_code(last: Try) -> Code | None:

@@ -24,13 +24,14 @@ class CascadeFacts:
     """A pool's cascade as configured.
 
     ``threshold`` holds in strata that are not calibrated; ``label_percent`` of the answers of ``cheap`` are in the sample to be
-    labelled; ``observe``: nothing escalates; ``hold_streams``: a stream waits for the check.
+    labelled; ``judge``: who says how good they are; ``observe``: nothing escalates; ``hold_streams``: a stream waits for the check.
     """
 
     cheap: str
     to: str
     threshold: float
     label_percent: float = 0.0
+    judge: str | None = None
     observe: bool = False
     hold_streams: bool = True
 
@@ -48,12 +49,17 @@ class Trial:
     """An attempt whose answer is checked.
 
     ``to``: who is asked if it is not sure enough; ``threshold``: ``None`` if it is only observed; ``inclusion``: the probability with
-    which the answer is in the sample to be labelled, 0 if it is not in it.
+    which the answer is in the sample to be labelled, 0 if it is not in it; ``judge``: a model that is asked first how good it is.
     """
 
     to: str
     threshold: float | None
     inclusion: float = 0.0
+    judge: str | None = None
+
+    def values(self) -> list[Any]:
+        """As JSON: slips and rows hold it like this."""
+        return [self.to, self.threshold, self.inclusion, self.judge]
 
     def escalates(self, confidence: float | None) -> bool:
         """Whether an answer is not sure enough. One without a confidence never is, nor one that failed a check.

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from router.contract.records import Cohort
 from router.core.cascade import USUAL_SHARE, Calibrated, CascadeFacts, Trial
 from router.core.draw import LABEL, draw
-from router.core.facts import Candidate, RequestFacts
+from router.core.facts import USUAL_COMPLETION_TOKENS, Candidate, RequestFacts
+from router.core.price import expected_cost_nano_usd
 from router.core.snapshot import PoolFacts, Snapshot
+
+#: Attempts that follow a check, and are not checked again.
+_BEYOND = frozenset({"escalate", "judge"})
 
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """``calibrated``: what was found for the request's stratum, ``None`` as long as nothing was."""
+    """``calibrated``: what was found for the request's stratum, ``None`` as long as nothing was. ``judging``: cost of the judge's call."""
 
     cascade: CascadeFacts
     calibrated: Calibrated | None
+    judging_nano_usd: int = 0
 
     def trial(self, facts: RequestFacts, model: str, candidates: tuple[Candidate, ...]) -> Trial | None:
         """The check of the answer, if this model is on trial and the request could go on to the other one."""
@@ -30,19 +35,17 @@ class Checking:
         held = cascade.threshold if self.calibrated is None else self.calibrated.threshold
         chance = cascade.label_percent / 100.0
         sampled = chance > 0.0 and draw(facts.tenant, facts.request_id, LABEL) < chance
-        return Trial(cascade.to, None if cascade.observe else held, chance if sampled else 0.0)
+        return Trial(cascade.to, None if cascade.observe else held, chance if sampled else 0.0, cascade.judge)
 
     def priced(self, candidates: list[Candidate]) -> list[Candidate]:
-        """The model on trial costs what the other costs, too, as often as its answers escalate."""
+        """The model on trial costs what the judge costs, and the other as often as its answers escalate."""
         cascade = self.cascade
-        if cascade.observe:
-            return candidates
         share = USUAL_SHARE if self.calibrated is None else self.calibrated.escalates
         costs = {one.model: one.expected_cost_nano_usd for one in candidates}
         mine, theirs = costs.get(cascade.cheap), costs.get(cascade.to)
         if mine is None or theirs is None:
             return candidates
-        both = mine + round(share * theirs)
+        both = mine + self.judging_nano_usd + (0 if cascade.observe else round(share * theirs))
         return [one._replace(expected_cost_nano_usd=both) if one.model == cascade.cheap else one for one in candidates]
 
 
@@ -51,11 +54,14 @@ def checking_of(
 ) -> Checking | None:
     """The pool's cascade where it may try this request: of the pilot, with an answer that can be read, not escalated already."""
     cascade = pool.cascade
-    if cascade is None or cohort != "pilot" or facts.reason == "escalate" or pool.policy == "observe":
+    if cascade is None or cohort != "pilot" or facts.reason in _BEYOND or pool.policy == "observe":
         return None
     if facts.form == "other" or (facts.form == "stream" and not cascade.hold_streams):
         return None
     if facts.first is not None and facts.first.model != cascade.cheap:
         return None
     published = snapshot.weights.get((pool.name, stratum))
-    return Checking(cascade, None if published is None else published.cascade)
+    judge, judging = snapshot.models.get(cascade.judge or ""), None
+    if judge is not None:
+        judging = expected_cost_nano_usd(judge.price, facts.prompt_tokens + USUAL_COMPLETION_TOKENS, 0)
+    return Checking(cascade, None if published is None else published.cascade, judging or 0)

@@ -46,6 +46,7 @@ _OF_REASON = {
     "fallback": _AT["fallbacks"],
     "hedge": _AT["hedges"],
     "escalate": _AT["escalations"],
+    "judge": _AT["escalations"],  # what a cascade costs beyond its first call
 }
 
 #: Feedback values are summed in these.

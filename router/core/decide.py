@@ -42,15 +42,12 @@ from router.core.bandit.squarecb import (
 )
 from router.core.checking import Checking, checking_of
 from router.core.draw import HOLDOUT, MODEL, PROBE, ROLLOUT, draw
-from router.core.facts import Assignment, Candidate, Choice, Purse, Refusal, RequestFacts
+from router.core.facts import USUAL_COMPLETION_TOKENS, Assignment, Candidate, Choice, Purse, Refusal, RequestFacts
 from router.core.price import expected_cost_nano_usd
 from router.core.snapshot import ModelFacts, Orders, PoolFacts, Snapshot
 
 #: Of the requests that could go to it, the share that a model on probation gets.
 PROBE_SHARE: Final = 0.05
-
-#: Length of an answer where the request sets no limit: only to compare costs.
-USUAL_COMPLETION_TOKENS: Final = 256
 
 LEARNING: Final = frozenset({"thompson", "squarecb"})
 
@@ -79,12 +76,39 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Choice | Refusal:
         return Refusal(Code.DEADLINE_EXCEEDED, "the deadline had passed when the request was read")
     allowed = snapshot.tenants.get(facts.tenant)
     pool = snapshot.pools.get(facts.target)
+    if facts.reason == "judge":
+        return _to_judge(facts, snapshot, pool)
     if pool is not None and (allowed is None or pool.name in allowed):
         return _in_pool(facts, snapshot, pool)
     model = snapshot.models.get(facts.target)
     if pool is None and model is not None and _may_use(model.name, allowed, snapshot):
         return _direct(facts, snapshot, model)
     return Refusal(Code.MODEL_NOT_FOUND, f"no pool or model {facts.target[:80]!r} for this tenant")
+
+
+def _to_judge(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts | None) -> Choice | Refusal:
+    """To the model that the order names, whatever pool it is in, as long as it is well."""
+    judge, first = snapshot.models.get(facts.prefer or ""), facts.first
+    if judge is None or first is None:
+        return Refusal(Code.NO_MODEL_AVAILABLE, f"there is no judge {(facts.prefer or '')[:80]!r}")
+    candidate = _candidate(facts, snapshot, judge, pin=None)
+    if candidate.excluded is None and (unwell := _unwell(facts, snapshot, judge.name)) is not None:
+        candidate = candidate._replace(excluded=unwell)
+    if candidate.excluded is not None:
+        return Refusal(Code.NO_MODEL_AVAILABLE, f"the judge cannot be asked ({judge.name}: {candidate.excluded})")
+    return Choice(
+        model=judge.name,
+        pool=None if pool is None else pool.name,
+        stratum=first.stratum,
+        baseline=None if pool is None else pool.baseline,
+        candidates=(candidate,),
+        weights={judge.name: 1.0},
+        draw=draw(facts.tenant, facts.unit, MODEL),
+        propensity=1.0,
+        cohort=first.cohort,
+        policy_version=first.policy_version,
+        reason="judge",
+    )
 
 
 def _may_use(model: str, allowed: tuple[str, ...] | None, snapshot: Snapshot) -> bool:

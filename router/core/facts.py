@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from router.contract.errors import Code
 from router.contract.records import Cohort, Reason
@@ -41,6 +41,9 @@ class Purse:
     burst_nano_usd: int
     dearer: float = 1.0
 
+
+#: Length of an answer where the request sets no limit: only to compare costs.
+USUAL_COMPLETION_TOKENS: Final = 256
 
 #: What is asked for: a text, a text as it is written, or something that no check of a cascade reads.
 Form = Literal["text", "stream", "other"]

@@ -24,6 +24,7 @@ class Order:
     """``llm.redispatch[.batch]``: settle orders one more attempt; route fetches the body and dispatches it.
 
     ``prefer`` is the model to try again (reason ``retry``), ``exclude`` the models that have had their chance.
+    ``answer``: where the outcome lies that a judge (reason ``judge``) is to look at.
     ``last_error`` is the code that the result will carry if nothing is left to try.
     """
 
@@ -38,6 +39,7 @@ class Order:
     prefer: str | None = None
     exclude: tuple[str, ...] = ()
     last_error: str | None = None
+    answer: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from router.contract.records import ErrorInfo
+from router.contract.records import ErrorInfo, Origin
 from router.core.attempts import Charge, Try
 from router.core.backoff import Again
 from router.core.cascade import trial_of
@@ -45,12 +45,15 @@ def row_from_bytes(value: bytes) -> Row:
 
 
 def _again_to_list(again: Again) -> list[Any]:
-    return [again.reason, again.delay_ms, again.prefer, again.exclude]
+    place = again.answer
+    answer = None if place is None else [place.topic, place.partition, place.offset]
+    return [again.reason, again.delay_ms, again.prefer, again.exclude, answer]
 
 
 def _again_from_list(values: list[Any]) -> Again:
-    reason, delay_ms, prefer, exclude = values
-    return Again(reason, delay_ms, prefer, tuple(exclude))
+    reason, delay_ms, prefer, exclude, answer = values
+    place = answer and Origin(topic=answer[0], partition=answer[1], offset=answer[2])
+    return Again(reason, delay_ms, prefer, tuple(exclude), place)
 
 
 def _try_to_list(each: Try) -> list[Any]:
@@ -67,9 +70,9 @@ def _try_to_list(each: Try) -> list[Any]:
         each.endpoint,
         each.served_model,
         each.latency_ms,
-        charge and [charge.cost_nano_usd, charge.price_version],
+        charge and [charge.cost_nano_usd, charge.price_version, charge.instead],
         each.confidence,
-        each.trial and [each.trial.to, each.trial.threshold, each.trial.inclusion],
+        each.trial and each.trial.values(),
     ]
 
 

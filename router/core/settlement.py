@@ -15,6 +15,7 @@ Rules
 - An attempt ends once: further outcomes of it change nothing.
 - An answer on trial that is not sure enough (``cascade.Trial``) is held while a better one is asked for. Whatever then ends the
   request without one gives it out: a doubtful answer is better than an error.
+- Where a judge is to look at an answer on trial, the answer is held first; what the judge says is its confidence.
 - At most one order is on its way. It waits in the row until it is due, is given out once, and is answered by a
   decision: the attempt, or a refusal (attempt 0).
 - A request ends: the deadline fires whatever is open, as soon as everything that was produced before it has been read
@@ -32,6 +33,8 @@ Rules
 | open | refusal, an attempt is open | the refusal waits for that attempt |
 | open | refusal, none is open | **settled**: its error, or what the failed attempts amount to |
 | open | outcome late, of an ended attempt, or of another model | nothing (it is priced if unique) |
+| open | outcome ok, on trial, to be judged | held; an order for the judge |
+| open | the judge's outcome, or a refusal of it | **settled** with the answer that is held, or as below |
 | open | outcome ok, on trial and not sure enough | held; an order to escalate, unless a refusal waits: then **settled** |
 | open | outcome ok | **settled**: the answer |
 | open, an answer is held | whatever would settle with an error | **settled**: the answer that is held |
@@ -53,10 +56,12 @@ import orjson
 import xxhash
 
 from router.contract.errors import Code
-from router.contract.records import ErrorInfo, Outcome
+from router.contract.records import ErrorInfo, Origin, Outcome
 from router.contract.values import value
 from router.core.attempts import Charge, Try, describe, ended, failure_code
-from router.core.backoff import Again, Policy, escalate, final_code, next_step
+from router.core.backoff import Again, Policy, ask_judge, escalate, final_code, next_step
+from router.core.cascade import Trial
+from router.core.judging import score_of
 from router.core.records import First, Order
 from router.core.slip import Slip
 
@@ -125,6 +130,8 @@ def decide(row: Row, slip: Slip, refusal: ErrorInfo | None) -> Step:
     """A decision was read. ``refusal`` is the error of a decision with attempt 0, ``None`` for an attempt."""
     if slip.origin != row.slip.origin:
         return Step(row)
+    if refusal is not None and row.pending is not None and row.pending.again.reason == "judge":
+        return _judged(replace(row, pending=None), None, row.slip.at_ms)
     if refusal is not None:
         row = replace(row, refusal=row.refusal or refusal, pending=None)
         return Step(row) if _is_open(row) else _refused(row)
@@ -143,10 +150,11 @@ def conclude(
     now_ms: int,
     policy: Policy,
     room: int = MOST_HELD,
+    place: Origin | None = None,
 ) -> Step:
     """An outcome was read that fits its slip; ``at_ms`` is its record's timestamp. Afterwards it counts as priced.
 
-    ``room``: bytes that an answer may have to be held.
+    ``room``: bytes that an answer may have to be held. ``place``: where the outcome lies.
     """
     priced = row.priced | {(outcome.attempt, outcome.model)}
     known = _find(row, outcome.attempt)
@@ -160,9 +168,13 @@ def conclude(
         return Step(row if priced == row.priced else replace(row, priced=priced))
     last = ended(outcome, slip.reason, charge, slip.trial)
     row = _with_try(row, last, priced)
+    if slip.reason == "judge":
+        return _judged(row, score_of(outcome.body) if outcome.body is not None else None, now_ms)
     if outcome.status == "ok":
-        if last.trial is not None and row.held is None and last.trial.escalates(last.confidence):
-            return _escalated(row, last, outcome.body or {}, now_ms=now_ms, room=room)
+        if last.trial is not None and row.held is None:
+            found = _checked(row, last, last.trial, outcome.body or {}, now_ms=now_ms, room=room, place=place)
+            if found is not None:
+                return found
         return Step(row, Verdict(answered_by=last, body=outcome.body or {}))
     return _failed(row, last, now_ms, policy)
 
@@ -183,17 +195,51 @@ def give_up(row: Row) -> Step:
     return _ended(row, Code.INTERNAL_ERROR, "the router could not handle a record of this request")
 
 
-def _escalated(row: Row, last: Try, body: dict[str, Any], *, now_ms: int, room: int) -> Step:
-    """Hold the answer, and ask the better model, unless nothing may be asked any more."""
-    assert last.trial is not None
-    if row.refusal is not None or now_ms >= row.slip.deadline_at_ms:
-        return Step(row, Verdict(answered_by=last, body=body))
+def _checked(
+    row: Row, last: Try, trial: Trial, body: dict[str, Any], *, now_ms: int, room: int, place: Origin | None
+) -> Step | None:
+    """What follows an answer on trial; ``None``: it is the result. No better model is asked where nothing may be asked any more."""
+    doubtful = trial.escalates(last.confidence)
+    judged = trial.judge is not None and last.confidence != 0.0
+    if not (doubtful or judged) or row.refusal is not None or now_ms >= row.slip.deadline_at_ms:
+        return None
     written = orjson.dumps(body)
-    row = replace(row, held=written if len(written) <= room else None)
+    fits = len(written) <= room
+    if judged and not fits and trial.threshold is None:
+        return None
+    row = replace(row, held=written if fits else None)
     if _is_open(row) or row.pending is not None:
         return Step(row)
+    if judged and fits and trial.judge is not None and place is not None:
+        return _ordered(row, ask_judge(trial.judge, place), now_ms)
+    return _ordered(row, escalate(trial.to, _asked(row)), now_ms)
+
+
+def _judged(row: Row, score: float | None, now_ms: int) -> Step:
+    """The judge has spoken, or cannot (``None``): the answer that is held goes out, or a better model is asked."""
+    doubted = _doubted(row)
+    if doubted is None or doubted.trial is None or row.held is None:
+        return Step(row)
+    trial, held = doubted.trial, row.held
+    doubted = replace(doubted, confidence=score)
+    row = _with_try(row, doubted, row.priced)
+    if row.refusal is not None or now_ms >= row.slip.deadline_at_ms or not trial.escalates(score):
+        return Step(row, Verdict(answered_by=doubted, body=orjson.loads(held)))
+    return _ordered(row, escalate(trial.to, _asked(row)), now_ms)
+
+
+def _ordered(row: Row, again: Again, now_ms: int) -> Step:
     number = max(map(_number, row.tries)) + 1
-    return Step(replace(row, pending=Pending(number, escalate(last.trial.to, row.tries), now_ms)))
+    return Step(replace(row, pending=Pending(number, again, now_ms)))
+
+
+def _asked(row: Row) -> list[Try]:
+    """Attempts to answer: a judge's is none, and it may yet be asked for an answer."""
+    return [each for each in row.tries if each.reason != "judge"]
+
+
+def _doubted(row: Row) -> Try | None:
+    return next((each for each in row.tries if each.trial is not None and each.status == "ok"), None)
 
 
 def _failed(row: Row, last: Try, now_ms: int, policy: Policy) -> Step:
@@ -203,7 +249,7 @@ def _failed(row: Row, last: Try, now_ms: int, policy: Policy) -> Step:
         return Step(row)
     if row.refusal is not None:
         return _refused(row)
-    tries = (*(each for each in row.tries if each is not last), last)
+    tries = (*(each for each in _asked(row) if each is not last), last)
     left_ms = row.slip.deadline_at_ms - now_ms
     following = next_step(policy, tries, left_ms=left_ms, jitter=_jitter(row.slip.request_id, last.number))
     if isinstance(following, Code):
@@ -224,8 +270,7 @@ def _refused(row: Row) -> Step:
 def _settle(row: Row, code: str, message: str) -> Step:
     """With an error, or with the answer that is held."""
     if row.held is not None:
-        doubted = next(each for each in row.tries if each.trial is not None and each.status == "ok")
-        return Step(row, Verdict(answered_by=doubted, body=orjson.loads(row.held)))
+        return Step(row, Verdict(answered_by=_doubted(row), body=orjson.loads(row.held)))
     return _ended(row, code, message)
 
 
@@ -254,6 +299,7 @@ def _order(row: Row, pending: Pending) -> Order:
         prefer=pending.again.prefer,
         exclude=pending.again.exclude,
         last_error=failure_code(row.tries).value,
+        answer=pending.again.answer,
     )
 
 

@@ -98,7 +98,7 @@ def to_list(slip: Slip) -> list[Any]:
     values[_ORIGIN + 1] = [origin.topic, origin.partition, origin.offset]
     values[_KEY + 1] = None if key is None else key.decode("latin-1")
     if (trial := slip.trial) is not None:
-        values[_TRIAL + 1] = [trial.to, trial.threshold, trial.inclusion]
+        values[_TRIAL + 1] = trial.values()
     return values
 
 

@@ -41,7 +41,13 @@ IN_FORCE_MS = 2_000
 #: Problems of one kind that are told one by one; the rest is a number.
 MOST_TOLD = 20
 
-_REASONS = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges", "escalate": "escalations"}
+_REASONS = {
+    "retry": "retries",
+    "fallback": "fallbacks",
+    "hedge": "hedges",
+    "escalate": "escalations",
+    "judge": "escalations",
+}
 _DIMENSIONS = ("window_start", "tenant", "pool", "model", "stratum", "cohort", "lane")
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 from aiokafka.errors import KafkaError
 
 from router.config import Config
@@ -26,6 +27,7 @@ from router.contract.requests import BadRequest, ParsedRequest, decode_request
 from router.contract.values import value
 from router.core.classify import Seen
 from router.core.features import features_of
+from router.core.judging import URL, question
 from router.core.prompt import read_body
 from router.core.records import Order
 from router.core.tokens import TokenCount, read
@@ -82,7 +84,10 @@ class Intake:
         features_of([read("warm up")[1]])  # what is made at first use: now rather than in the first turn
 
     async def fetch(self, batch: Batch) -> Sequence[Any]:
-        """For each order: (the order or the error in it, the record of the request's body). For others: nothing."""
+        """For each order: (the order or the error in it, the record of the request's body, that of an answer to be judged).
+
+        For others: nothing.
+        """
         if batch.tp.topic != self._orders_topic:
             return [None] * len(batch.records)
         orders = [read_order(record.value) for record in batch.records]
@@ -92,7 +97,14 @@ class Intake:
             if isinstance(order, Order)
         ]
         found = iter(await self._read_bodies(places))
-        return [(order, next(found) if isinstance(order, Order) else None) for order in orders]
+        judged = [order.answer for order in orders if isinstance(order, Order) and order.answer is not None]
+        answers = iter(await self._read_bodies([(one.topic, one.partition, one.offset) for one in judged]))
+        return [
+            (order, next(found), None if order.answer is None else next(answers))
+            if isinstance(order, Order)
+            else (order, None, None)
+            for order in orders
+        ]
 
     async def _read_bodies(self, places: Sequence[Place]) -> Sequence[Any]:
         """Waits for as long as Kafka does not answer: an error here would be blamed on the orders in hand."""
@@ -110,16 +122,18 @@ class Intake:
         if batch.tp.topic != self._orders_topic:
             return [None] * len(batch.records)
         return [
-            None if record.value is None else self._ordered(order, body)
-            for record, (order, body) in zip(batch.records, batch.fetched, strict=True)
+            None if record.value is None else self._ordered(order, body, answer)
+            for record, (order, body, answer) in zip(batch.records, batch.fetched, strict=True)
         ]
 
-    def _ordered(self, order: Order | BadRecord, body: Any) -> Item:
+    def _ordered(self, order: Order | BadRecord, body: Any, answer: Any) -> Item:
         if isinstance(order, BadRecord):
             return Unusable(order, None)
+        if order.answer is not None and (answer is None or answer.value is None):
+            return Unusable(PointsmanError("the answer to be judged is no longer in its topic"), None, order)
         item = None if body is None else self._request(body.key, body.value, order)
         if isinstance(item, Asked) and item.parsed.request_id == order.request_id:
-            return item
+            return item if order.answer is None else self._to_judge(item, answer.value)
         problem = "is no longer in its topic" if item is None else "is not what it was"
         return Unusable(PointsmanError(f"the request's body {problem}"), None, order)
 
@@ -147,6 +161,21 @@ class Intake:
             answers=prompt.answers,
             needs=prompt.needs,
             order=order,
+        )
+
+    @staticmethod
+    def _to_judge(asked: Asked, outcome: bytes) -> Asked:
+        """What a judge is asked, in the place of the request that it is about."""
+        request = asked.parsed.request
+        body = question(request.body, orjson.loads(outcome).get("body") or {})
+        prompt = read_body(body)
+        return replace(
+            asked,
+            parsed=replace(asked.parsed, request=replace(request, url=URL, body=body)),
+            tokens=prompt.tokens(),
+            completion_limit=prompt.completion_limit,
+            answers=1,
+            needs=(),
         )
 
     def _matters(self, tokens: int, completion: int, parsed: ParsedRequest) -> bool:

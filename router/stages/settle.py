@@ -19,7 +19,7 @@ from router.contract.ids import partition_of
 from router.contract.records import ErrorInfo, Origin, Outcome, OutcomeError
 from router.contract.topics import MAX_ANSWER_BYTES
 from router.contract.wire import parse
-from router.core.attempts import Charge
+from router.core.attempts import Charge, Try
 from router.core.backoff import Policy
 from router.core.price import UNPRICED, Price, cost_nano_usd
 from router.core.records import Spending
@@ -190,15 +190,19 @@ class Settle:
         book: Book = unit.index
         id16, pair = bytes.fromhex(slip.request_id), (outcome.attempt, outcome.model)
         price = self._prices.get(outcome.model, UNPRICED)
-        charge = Charge(cost_nano_usd(price, outcome.usage), price.version)
+        instead = None
+        if slip.trial is not None and slip.baseline is not None:
+            instead = cost_nano_usd(self._prices.get(slip.baseline, UNPRICED), outcome.usage)
+        charge = Charge(cost_nano_usd(price, outcome.usage), price.version, instead)
         row = book.open.get(id16)
         kept, expires_s = (NOTHING, 0) if row is not None else book.kept(unit, id16)
         if row is None and record.timestamp < slip.deadline_at_ms:
             row = self._opened(record, slip, kept)
-        priced, answers = kept.priced, False
+        priced, answer = kept.priced, None
         if row is not None:
             priced = row.priced
             policy = self._policies.get(slip.pool or "", self._direct)
+            place = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
             step = conclude(
                 row,
                 slip,
@@ -208,23 +212,22 @@ class Settle:
                 now_ms=unit.now_ms,
                 policy=policy,
                 room=book.room,
+                place=place,
             )
-            self._sample(record, step, pair, priced, unit)
-            answers = step.verdict is not None and step.verdict.answered_by is not None
+            if pair not in priced:
+                self._sample(place, step, pair, unit)
+            answer = None if step.verdict is None else step.verdict.answered_by
             self._take(unit, id16, step)
         elif pair not in priced:
             expires_s = expires_s or self._expires_s(slip, unit.now_ms)
             book.keep(unit, id16, Kept(kept.settled, priced | {pair}), expires_s)
         if pair not in priced:
-            self._emit_usage(unit, record, slip, outcome, charge, answers=answers)
+            self._emit_usage(unit, record, slip, outcome, charge, answer=answer)
 
-    def _sample(self, record: Any, step: Step, pair: Pair, priced: frozenset[Pair], unit: UnitLike) -> None:
+    def _sample(self, place: Origin, step: Step, pair: Pair, unit: UnitLike) -> None:
         """Give an answer of a cascade's sample to those who label it."""
-        if pair in priced:
-            return
         for tried in step.row.tries:
             if (tried.number, tried.model) == pair and tried.trial is not None and tried.trial.inclusion > 0.0:
-                place = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
                 item = review_item(tried, step.row.slip, place, due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
                 unit.emit(self._reviews, step.row.slip.request_id.encode(), encode(item))
 
@@ -291,14 +294,17 @@ class Settle:
         )
 
     def _emit_usage(
-        self, unit: UnitLike, record: Any, slip: Slip, outcome: Outcome, charge: Charge, *, answers: bool
+        self, unit: UnitLike, record: Any, slip: Slip, outcome: Outcome, charge: Charge, *, answer: Try | None
     ) -> None:
-        """``answers``: this outcome became the result. Only then would the baseline have cost something instead."""
+        """``answer``: what became the result now. Only then would the baseline have cost something instead."""
         baseline = None
-        if answers and slip.baseline is not None:
-            baseline = cost_nano_usd(self._prices.get(slip.baseline, UNPRICED), outcome.usage)
-        if answers and baseline is None:
-            baseline = charge.cost_nano_usd
+        if answer is not None and answer.number != outcome.attempt:
+            baseline = answer.charge.instead if answer.charge is not None else None  # an answer that was held
+        elif answer is not None:
+            if slip.baseline is not None:
+                baseline = cost_nano_usd(self._prices.get(slip.baseline, UNPRICED), outcome.usage)
+            if baseline is None:
+                baseline = charge.cost_nano_usd
         usage = usage_record(slip, outcome, charge, at_ms=record.timestamp, baseline_cost_nano_usd=baseline or 0)
         unit.emit(self._usage, slip.request_id.encode(), encode(usage))
         if slip.pool in self._paced:

@@ -224,6 +224,7 @@ def cascade_facts(pool: PoolConfig) -> CascadeFacts | None:
         to=found.escalate_to or pool.baseline,
         threshold=float(found.threshold),
         label_percent=float(found.label_percent),
+        judge=pool.judge if found.signal == "judge" else None,
         observe=found.observe,
         hold_streams=found.stream == "hold",
     )

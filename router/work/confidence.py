@@ -24,9 +24,9 @@ import orjson
 
 from router.contract.patterns import compiled
 from router.contract.records import Checks, Work
+from router.contract.urls import CHAT
 from router.work.provider import Answer
 
-CHAT: Final = "/v1/chat/completions"
 #: A refusal says so at once.
 _OPENING: Final = 240
 MAX_SCHEMA_BYTES: Final = 64 * 1024

@@ -291,3 +291,79 @@ def test_a_late_or_foreign_answer_is_not_on_trial():
     )
     assert (late.verdict, late.row.held, late.row.pending) == (None, None, None)
     assert doubted(now_ms=DEADLINE_MS).verdict.answered_by.model == "small"
+
+
+TO_JUDGE = replace(FIRST, trial=Trial("mid", 0.6, 0.0, "arbiter"))
+JUDGE = replace(FIRST, attempt=2, model="arbiter", reason="judge")
+PLACE = Origin(topic="llm.outcomes", partition=1, offset=5)
+
+
+def judged(said, *, status="ok", row=None, code="http_503"):
+    row = doubted(1.0, slip=TO_JUDGE, place=PLACE).row if row is None else row
+    found = replace(
+        outcome(JUDGE, status, code), body={"choices": [{"message": {"content": said}}]} if status == "ok" else None
+    )
+    return conclude(row, JUDGE, found, Charge(2), at_ms=NOW_MS, now_ms=NOW_MS, policy=POLICY)
+
+
+def test_a_judge_is_asked_about_an_answer_that_no_check_fails():
+    step = doubted(1.0, slip=TO_JUDGE, place=PLACE)
+    order = pass_time(step.row, now_ms=NOW_MS, read_to_ms=NOW_MS).order
+    assert (order.attempt, order.reason, order.prefer, order.answer) == (2, "judge", "arbiter", PLACE)
+    assert row_from_bytes(row_to_bytes(step.row)) == step.row
+    failed = doubted(0.0, slip=TO_JUDGE, place=PLACE)
+    assert failed.row.pending.again.reason == "escalate"
+    long = doubted(1.0, slip=TO_JUDGE, place=PLACE, room=5)
+    assert long.row.pending.again.reason == "escalate"
+
+
+def test_what_the_judge_likes_goes_out_and_its_call_is_paid():
+    step = judged("9")
+    assert given_out(step) == ("small", DOUBTFUL, None)
+    assert step.verdict.answered_by.confidence == 0.9
+    assert [(each.model, each.reason, each.charge.cost_nano_usd) for each in step.row.tries] == [
+        ("small", "routed", 5),
+        ("arbiter", "judge", 2),
+    ]
+
+
+@pytest.mark.parametrize("step", [judged("3"), judged("What a fine answer!"), judged("", status="error"), judged("", status="refused", code="content_filter")])  # fmt: skip
+def test_what_it_dislikes_or_cannot_judge_goes_on(step):
+    assert (step.verdict, step.row.pending.number) == (None, 3)
+    again = step.row.pending.again
+    assert (again.reason, again.prefer, again.exclude) == ("escalate", "mid", ("small",))
+    better = concluded(step.row, replace(BETTER, attempt=3))
+    assert better.verdict.answered_by.model == "mid"
+
+
+def test_where_no_judge_can_be_asked_a_better_model_is():
+    row = doubted(1.0, slip=TO_JUDGE, place=PLACE).row
+    step = decide(row, REFUSED, NO_MODEL)
+    assert (step.verdict, step.row.refusal, step.row.pending.again.reason) == (None, None, "escalate")
+    then = decide(step.row, REFUSED, NO_MODEL)
+    assert given_out(then) == ("small", DOUBTFUL, None)
+
+
+def test_a_judge_that_says_nothing_until_the_deadline_holds_nobody_up():
+    row = decide(doubted(1.0, slip=TO_JUDGE, place=PLACE).row, JUDGE, None).row
+    assert given_out(pass_time(row, now_ms=DEADLINE_MS, read_to_ms=DEADLINE_MS)) == ("small", DOUBTFUL, None)
+
+
+def test_a_judge_may_be_the_better_model_itself():
+    slip = replace(TO_JUDGE, trial=Trial("mid", 0.6, 0.0, "mid"))
+    row = doubted(1.0, slip=slip, place=PLACE).row
+    judge = replace(JUDGE, model="mid")
+    found = replace(outcome(judge), body={"choices": [{"message": {"content": "2"}}]})
+    step = conclude(row, judge, found, Charge(2), at_ms=NOW_MS, now_ms=NOW_MS, policy=POLICY)
+    assert (step.row.pending.again.prefer, step.row.pending.again.exclude) == ("mid", ("small",))
+    failed = concluded(step.row, replace(BETTER, attempt=3), "error").row
+    assert failed.pending.again.reason == "retry"
+
+
+def test_what_is_only_observed_is_judged_and_goes_out_whatever_the_judge_says():
+    slip = replace(TO_JUDGE, trial=Trial("mid", None, 0.5, "arbiter"))
+    row = doubted(1.0, slip=slip, place=PLACE).row
+    step = judged("0", row=row)
+    assert given_out(step) == ("small", DOUBTFUL, None)
+    assert step.verdict.answered_by.confidence == 0.0
+    assert given_out(doubted(1.0, slip=slip, place=PLACE, room=5)) == ("small", DOUBTFUL, None)

@@ -62,6 +62,17 @@ holdout_percent = 0
 [pools.checked.cascade]
 target_risk = 0.1
 label_percent = 100
+[models.arbiter]
+provider = "sim"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.40
+[pools.judged]
+models = ["small", "large"]
+policy = "fixed"
+weights = { small = 1.0 }
+holdout_percent = 0
+judge = "arbiter"
+cascade = { signal = "judge" }
 [account]
 window_s = 5
 grace_s = 2

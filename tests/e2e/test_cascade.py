@@ -84,3 +84,25 @@ def test_a_cascade_escalates_is_labelled_and_calibrated(system, tmp_path):
     assert system.run("replay").returncode == 0
     report = system.audit(within_s=60)
     assert (report.problems, report.unchecked) == ((), ())
+
+
+def test_a_judge_is_given_the_request_and_the_answer(system):
+    """The simulated judge says no number, so every request goes on."""
+    system.produce("requests", [request(f"judged-{n}", model="judged", text=f"judge {n}") for n in range(40)])
+    wanted = [one["custom_id"] for one in asked("judged", 40)]
+
+    def found():
+        return [one for one in system.values("results") if one["custom_id"] in wanted]
+
+    assert wait_for(lambda: len(found()) >= 40, 60)
+    for one in found():
+        steps = [(each["attempt"], each["model"], each["reason"]) for each in one["router"]["attempts"]]
+        assert steps == [(1, "small", "routed"), (2, "arbiter", "judge"), (3, "large", "escalate")]
+        assert one["router"]["cost_nano_usd"] == sum(each["cost_nano_usd"] for each in one["router"]["attempts"])
+    works = [one for one in system.values("work.arbiter") if one["model"] == "arbiter"]
+    for work in works[-40:]:
+        text = work["body"]["messages"][1]["content"]
+        assert "judge " in text
+        assert "The simulated model answers" in text
+    report = system.audit(within_s=60)
+    assert (report.problems, report.unchecked) == ((), ())

@@ -42,6 +42,7 @@ class Cascaded(System):
     def __init__(self, config=CONFIG):
         super().__init__(loads(config), feedback.build, learn.build, account.build)
         self.confidence = {}
+        self.verdicts = {}
         self.works = []
 
     def work(self, batch, unit):
@@ -57,13 +58,17 @@ class Cascaded(System):
                 model=work.model,
                 status=status,
                 slip=work.slip,
-                body={"choices": [], "by": work.model} if status == "ok" else None,
+                body=self.body(work) if status == "ok" else None,
                 usage=Usage(prompt_tokens=10, completion_tokens=5),
                 served_model=f"{work.model}-1",
                 confidence=self.confidence.get(work.request_id, 0.9) if work.model == "small" else None,
             )
             key = work.request_id.encode()
             unit.emit(NAMES.of("outcomes"), key, encode(outcome), partition=work.outcome_partition)
+
+    def body(self, work):
+        said = self.verdicts.get(work.request_id, "9") if work.model == "arbiter" else "an answer"
+        return {"choices": [{"message": {"content": said}}], "by": work.model}
 
     def all(self, kind, topic):
         return [decode(kind, record.value) for record in self.log.records(NAMES.of(topic))]
@@ -302,3 +307,72 @@ def test_embeddings_are_not_checked(system):
     system.ask("e", url="/v1/embeddings", body={"model": "auto", "input": "x"})
     system.log.advance(1_000, step_ms=100)
     assert [one.checks for one in system.works] == [None]
+
+
+JUDGED = CONFIG.replace("[pools.auto.cascade]", 'judge = "arbiter"\n[pools.auto.cascade]\nsignal = "judge"').replace(
+    "[models.large]", "[models.arbiter]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 1\n[models.large]"
+)
+
+
+def test_a_judge_decides_what_goes_out_and_is_paid():
+    system = Cascaded(JUDGED)
+    system.verdicts[request_id("default", "bad")] = "2"
+    found = run(system, "good", "bad")
+    good, bad = found["good"].router, found["bad"].router
+    assert [(one.model, one.reason) for one in good.attempts] == [("small", "routed"), ("arbiter", "judge")]
+    assert [(one.model, one.reason) for one in bad.attempts] == [
+        ("small", "routed"),
+        ("arbiter", "judge"),
+        ("large", "escalate"),
+    ]
+    assert (good.model, good.attempts[0].confidence, bad.model, bad.attempts[0].confidence) == (
+        "small",
+        0.9,
+        "large",
+        0.2,
+    )
+    for one in (good, bad):
+        assert one.cost_nano_usd == sum(each.cost_nano_usd for each in one.attempts)
+    asked = [one for one in system.works if one.model == "arbiter"]
+    assert all("an answer" in one.body["messages"][1]["content"] for one in asked)
+    assert all("hello" in one.body["messages"][1]["content"] for one in asked)
+    system.log.advance(120_000, step_ms=1000)
+    windows = [one for one in system.all(MetricWindow, "metrics") if one.final]
+    assert sum(one.escalations for one in windows) == 3
+    assert sum(one.attempts for one in windows) == sum(one.requests + one.escalations for one in windows) == 5
+    assert all(one.baseline_cost_nano_usd > 0 for one in windows if one.model in {"arbiter", "large"})
+
+
+def test_without_a_judge_that_can_be_asked_the_better_model_answers():
+    system = Cascaded(JUDGED)
+    system.answers["arbiter"] = "error"
+    assert run(system, "one")["one"].router.model == "large"
+    ban = {
+        "scope": "model:arbiter",
+        "action": "ban",
+        "active": True,
+        "by": "me",
+        "reason": "r",
+        "at": "2025-06-15T15:00:00Z",
+    }
+    system.log.produce(NAMES.of("control"), b"model:arbiter/ban", orjson.dumps(ban))
+    found = run(system, "two")["two"].router
+    assert [(one.attempt, one.model) for one in found.attempts] == [(1, "small"), (2, "large")]
+
+
+def test_the_judges_call_is_part_of_the_expected_cost():
+    costs = []
+    for config in (CONFIG, JUDGED):
+        system = Cascaded(config)
+        run(system, "one")
+        costs.append(system.all(Decision, "decisions")[0].candidates[0].expected_cost_nano_usd)
+    assert costs[1] > costs[0]
+
+
+def test_an_opinion_of_a_judged_answer_speaks_for_the_cascade():
+    system = Cascaded(JUDGED)
+    token = run(system, "one")["one"].router.feedback_token
+    system.opine(1.0, kind="thumbs", source="user", feedback_token=token)
+    system.log.advance(3_000, step_ms=500)
+    (reward,) = system.all(Reward, "rewards")
+    assert (reward.model, reward.arm, reward.answered_by_attempt) == ("small", "small>large", 1)

@@ -1,11 +1,13 @@
 """What a lane of settle says of its open requests while it cannot read on."""
 
+from dataclasses import replace
+
 from router.contract.records import Origin
-from router.core.settlement import Row
+from router.core.settlement import MOST_HELD, Row
 from router.core.slip import Slip
 from router.kafka.unit import Unit
 from router.stages.due import Due
-from router.stages.settle_book import OVERDUE_MS, WALKED_A_TICK, Book
+from router.stages.settle_book import MOST_HELD_OF_ALL, OVERDUE_MS, WALKED_A_TICK, Book
 from router.stages.settle_rows import SettleRows
 
 AT_MS = 1_750_000_000_000
@@ -110,3 +112,16 @@ def test_a_walk_leaves_alone_what_is_not_overdue():
     for _ in range(10):
         book.walk(AT_MS + 1_000)
     assert book._deadlines._heap == before
+
+
+def test_answers_that_are_held_have_so_much_room_together():
+    book, unit = opened(60_000, 60_000)
+    assert book.room == MOST_HELD
+    first = replace(row(0, AT_MS + 60_000), held=b"x" * (MOST_HELD_OF_ALL - 10))
+    book.set(unit, (0).to_bytes(16), first)
+    assert book.room == 10
+    book.set(unit, (0).to_bytes(16), replace(first, refusal=None))
+    assert book.room == 10
+    unit.put(b"r" + (0).to_bytes(16), b"")
+    book.close(unit, (0).to_bytes(16))
+    assert book.room == MOST_HELD

@@ -12,7 +12,7 @@ import pytest
 
 from router.config import ModelConfig
 from router.contract.codec import decode, encode
-from router.contract.records import Outcome, Usage
+from router.contract.records import Checks, Outcome, Usage
 from router.contract.topics import MAX_ANSWER_BYTES, Names
 from router.work.bans import Bans
 from router.work.behaviour import Behaviour, World
@@ -217,3 +217,15 @@ def test_an_answer_that_grows_when_written_is_too_large(work):
     value = outcome_bytes(work, Answer(status="ok", body=body))
     assert len(value) < MAX_ANSWER_BYTES
     assert decode(Outcome, value).error.code == "answer_too_large"
+
+
+async def test_a_checked_answer_has_a_confidence_and_nothing_that_was_not_asked_for(new_work):
+    checks = Checks(logprobs=True, refusal=True)
+    async with caller_with(quality={"default": 1.0}) as it:
+        plain = await outcome_of(it.call, record_of(new_work()))
+        sure = await outcome_of(it.call, record_of(new_work(checks=checks)))
+        asked = await outcome_of(it.call, record_of(new_work(checks=checks, body={"messages": [], "logprobs": True})))
+    assert plain.confidence is None
+    assert 0.0 < sure.confidence < 1.0
+    assert sure.body["choices"][0]["logprobs"] is None
+    assert asked.body["choices"][0]["logprobs"]["content"]

@@ -170,3 +170,18 @@ def test_a_wrong_world_names_file_and_key(text, named, tmp_path):
     with pytest.raises(ConfigError, match=named) as caught:
         read_world(path)
     assert "world.toml" in str(caught.value)
+
+
+async def test_log_probabilities_are_told_when_asked_for_and_tell_good_answers_from_bad(new_work):
+    works = [new_work(n) for n in range(300)]
+    for one in works:
+        one.body["logprobs"] = True
+    answers = await answers_of(simulator(quality={"default": 0.5}, certainty=1.0), works)
+    sure = {True: [], False: []}
+    for answer in answers:
+        told = [one["logprob"] for one in answer.body["choices"][0]["logprobs"]["content"]]
+        assert all(one <= 0.0 for one in told)
+        sure[answer.body["sim"]["good"]].append(sum(told) / len(told))
+    assert median(sure[True]) > median(sure[False]) + 0.8
+    (silent,) = await answers_of(simulator(), [new_work(999)])
+    assert silent.body["choices"][0]["logprobs"] is None
