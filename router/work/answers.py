@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from router.contract.urls import COMPLETIONS, EMBEDDINGS
+from router.core.usage import read_usage
 from router.work.provider import Answer, ErrorCode, failed
 from router.work.retry_after import retry_after_ms
-from router.work.usage import read_usage
 
 #: What may be asked for; a request's ``url`` reaches no other path of a provider.
 URLS = COMPLETIONS | EMBEDDINGS

@@ -19,11 +19,12 @@ def read_usage(found: Any) -> Usage | None:
     """The usage of an answer's ``usage`` value, ``None`` when absent or not to be believed."""
     if not isinstance(found, dict):
         return None
-    prompt = _count(found.get("prompt_tokens"))
-    completion = _count(found.get("completion_tokens", 0))  # embeddings have none
+    asked, said = ("prompt", "completion") if "prompt_tokens" in found else ("input", "output")  # Responses: the latter
+    prompt = _count(found.get(f"{asked}_tokens"))
+    completion = _count(found.get(f"{said}_tokens", 0))  # embeddings have none
     if prompt is None or completion is None:
         return None
-    of_prompt, of_completion = _part(found, "prompt_tokens_details"), _part(found, "completion_tokens_details")
+    of_prompt, of_completion = _part(found, f"{asked}_tokens_details"), _part(found, f"{said}_tokens_details")
     cached = _first(of_prompt.get("cached_tokens"), found.get("prompt_cache_hit_tokens"))
     cache_write = _first(
         of_prompt.get("cache_write_tokens"),

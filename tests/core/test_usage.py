@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.contract.records import Usage
-from router.work.usage import MAX_TOKENS, read_usage
+from router.core.usage import MAX_TOKENS, read_usage
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -66,3 +66,14 @@ def test_any_json_gives_unknown_or_counts_that_can_be_priced(found):
     if usage is not None:
         assert 0 <= usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens <= MAX_TOKENS
         assert 0 <= usage.reasoning_tokens <= usage.completion_tokens <= MAX_TOKENS
+
+
+def test_reads_the_dialect_of_responses():
+    found = {
+        "input_tokens": 100,
+        "output_tokens": 20,
+        "input_tokens_details": {"cached_tokens": 40},
+        "output_tokens_details": {"reasoning_tokens": 5},
+        "total_tokens": 120,
+    }
+    assert read_usage(found) == Usage(prompt_tokens=100, completion_tokens=20, cached_tokens=40, reasoning_tokens=5)
