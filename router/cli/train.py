@@ -30,10 +30,19 @@ def train(*, files: tuple[Path, ...], out: Path, folds: int, seed: int) -> None:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from router.contract.errors import ConfigError
+    from router.train.fit import LEAST_ROWS
     from router.train.report import trained, write_report
-    from router.train.rows import read_rows
+    from router.train.rows import enough, read_rows
 
-    rows = read_rows(files)
+    found = read_rows(files)
+    rows, rare = enough(found, LEAST_ROWS)
+    for model, count in rare.items():
+        click.echo(f"{model} is left out: {count:,} of its answers have a quality, {LEAST_ROWS} are wanted", err=True)
+    if not rows:
+        raise ConfigError(f"no model has {LEAST_ROWS} answers with a quality")
+    if len(rows) < len(found):
+        click.echo(f"{len(found) - len(rows):,} rows without such an answer are passed over", err=True)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -101,6 +110,10 @@ def evaluate(
         draws=draws,
         seed=seed,
     )
+    if picture is not None and not found.ways:
+        raise ConfigError(
+            f"--picture: {found.both} rows have answers of both {found.strong} and {found.cheap}: too few"
+        )
     if picture is not None:
         cost_quality(picture, found)
     turned = flips(artefact, [rows[at] for at in judged], strong=strong, cheap=cheap, seed=seed) if rephrased else []
@@ -131,6 +144,8 @@ def page(found: Evaluation, about: str) -> str:
     """An evaluation for people."""
     from router.train.measure import LEVELS
 
+    if not found.ways:
+        return _calibration_alone(found, about)
     names = "  ".join(f"{model} {quality:.3f}" for model, quality in found.quality.items())
     head = ["", "APGR", *(f"CPT{100 * level:.0f}" for level in LEVELS)]
     lines = [
@@ -145,6 +160,23 @@ def page(found: Evaluation, about: str) -> str:
     lines.append(
         f"  {'random':<14}" + "".join(f"{value:>24}" for value in ("0.500", *(f"{level:.3f}" for level in LEVELS)))
     )
-    lines += ["", "  calibration error (ECE)"]
-    lines += [f"    {model}: {one}" for model, one in found.ece.items()]
+    lines += ["", *_errors(found)]
     return "\n".join(lines)
+
+
+def _calibration_alone(found: Evaluation, about: str) -> str:
+    """Of rows that have one model's answer each, as logs do."""
+    names = "  ".join(f"{model} {quality:.3f}" for model, quality in found.quality.items())
+    return "\n".join(
+        [
+            f"{about}: {found.rows:,} rows; quality of each model in the rows that it answered: {names}",
+            f"rows with answers of both {found.strong} and {found.cheap}: {found.both:,}; too few to say what routing would save",
+            "what the models were asked differs: these means are no comparison",
+            "",
+            *_errors(found),
+        ]
+    )
+
+
+def _errors(found: Evaluation) -> list[str]:
+    return ["  calibration error (ECE)", *(f"    {model}: {one}" for model, one in found.ece.items())]

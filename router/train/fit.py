@@ -7,7 +7,8 @@ shrunk (L2); how much is chosen once, for all models, by log loss on rows left o
 2. slope and intercept of each model are fitted to those (``core.calibration.platt``), so ``p_ok`` says what it means;
 3. the heads that are kept are fitted to all rows.
 
-Rows with the same text stay in one fold, else a model would be asked what it has been told.
+Rows with the same text stay in one fold, else a model would be asked what it has been told. A row without an answer of a model
+says nothing of it: each head is fitted to the rows that have its model, and scores all.
 
 Source of the whole: per-model correctness as in Ong et al. (RouteLLM), section 3, with a bag of words in place of
 embeddings: on 7,000 rows larger models of the text were no better (docs/classifier.md lists what was tried).
@@ -83,40 +84,48 @@ def fit(rows: Sequence[Row], *, folds: int = 5, seed: int = 0, progress: Progres
     """The classifier of these rows.
 
     Args:
-        rows: Each with the same models. Those with a class are what classes are learned from.
+        rows: Those with a class are what classes are learned from.
         folds: Parts of the rows that are left out in turn.
         seed: Of the folds.
         progress: Told what is done, how much of it, and how much there is.
 
     Raises:
-        ConfigError: too few rows, rows of different models, or a model whose answers are all alike.
+        ConfigError: too few rows, of all or of a model, or a model whose answers are all alike.
     """
     if len(rows) < LEAST_ROWS:
         raise ConfigError(f"{len(rows)} rows: at least {LEAST_ROWS} are wanted")
     tell = progress or _silent
-    models = qualities_of(rows).models
+    known_of = qualities_of(rows)
+    models = known_of.models
     texts = [row.prompt.last_user_text for row in rows]
     design = Design(features_of([row.prompt.read()[1] for row in rows]))
-    quality = np.array([[row.arms[model].quality for model in models] for row in rows])
+    quality = np.stack(list(known_of.quality.values()), axis=1)
+    there = np.isfinite(quality)
     for at, model in enumerate(models):
-        if quality[:, at].min() == quality[:, at].max():
-            raise ConfigError(f"{model}: all answers have quality {quality[0, at]:g}: nothing can be learned")
+        answers = quality[there[:, at], at]
+        if len(answers) < LEAST_ROWS:
+            raise ConfigError(f"{model}: {len(answers)} rows: at least {LEAST_ROWS} are wanted")
+        if answers.min() == answers.max():
+            raise ConfigError(f"{model}: all answers have quality {answers[0]:g}: nothing can be learned")
     parts = list(split(texts, folds, seed))
     strength = _strongest(design, quality, parts[0], tell)
     scores = np.zeros_like(quality)
     for number, (known, asked) in enumerate(parts):
         for at in range(len(models)):
-            scores[asked, at] = _logits(_regression(design.matrix[known], quality[known, at], strength), design, asked)
+            told = known[there[known, at]]
+            scores[asked, at] = _logits(_regression(design.matrix[told], quality[told, at], strength), design, asked)
         tell("scoring rows by heads fitted without them", number + 1, folds)
     held_out = np.zeros_like(quality)
     for known, asked in parts:
         for at in range(len(models)):
-            slope, intercept = platt(scores[known, at], quality[known, at])
+            told = known[there[known, at]]
+            slope, intercept = platt(scores[told, at], quality[told, at])
             held_out[asked, at] = sigmoid(slope * scores[asked, at] + intercept)
     fitted = []
     for at in range(len(models)):
-        slope, intercept = platt(scores[:, at], quality[:, at])
-        bag, surface, bias = design.head(*_regression(design.matrix, quality[:, at], strength))
+        told = np.flatnonzero(there[:, at])
+        slope, intercept = platt(scores[told, at], quality[told, at])
+        bag, surface, bias = design.head(*_regression(design.matrix[told], quality[told, at], strength))
         fitted.append((slope * bag, slope * surface, slope * bias + intercept))
         tell("fitting heads to all rows", at + 1, len(models))
     classes = class_heads(np.array([row.task_class for row in rows]), design, tell)
@@ -161,10 +170,11 @@ def _strongest(
     for number, strength in enumerate(STRENGTHS):
         loss = 0.0
         for at in range(quality.shape[1]):
-            fitted = _regression(design.matrix[known], quality[known, at], strength)
-            p = np.clip(sigmoid(_logits(fitted, design, asked)), 1e-6, 1 - 1e-6)
-            truth = quality[asked, at]
-            loss -= float((truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean())
+            told, left = (part[np.isfinite(quality[part, at])] for part in (known, asked))
+            fitted = _regression(design.matrix[told], quality[told, at], strength)
+            p = np.clip(sigmoid(_logits(fitted, design, left)), 1e-6, 1 - 1e-6)
+            truth = quality[left, at]
+            loss -= float((truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean()) if len(truth) else 0.0
         losses.append(loss)
         tell("choosing how much to shrink", number + 1, len(STRENGTHS))
     return STRENGTHS[int(np.argmin(losses))]
@@ -178,6 +188,8 @@ def _regression(matrix: Any, target: Array, strength: float) -> tuple[Array, flo
     graded = np.flatnonzero((target > 0.0) & (target < 1.0))
     weights = np.concatenate([np.where(target > 0.0, target, 1.0), 1.0 - target[graded]])
     labels = np.concatenate([target > 0.0, np.zeros(len(graded), np.bool_)])
+    if labels.all() or not labels.any():  # in this part of the rows: a rare failure may lie wholly in the other
+        return np.zeros(matrix.shape[1]), float(np.log(len(target) + 1.0)) * (1.0 if labels[0] else -1.0)
     if len(graded):
         matrix = sparse.vstack([matrix, matrix[graded]])
     # Dual: the rows are far fewer than the weights.

@@ -39,7 +39,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Qualities:
-    """``quality[model]`` and ``cost_usd[model]`` (n,), of rows that have all models; costs NaN where unknown."""
+    """``quality[model]`` and ``cost_usd[model]`` (n,); NaN where a row has no such arm, or its cost is unknown."""
 
     quality: Mapping[str, Array]
     cost_usd: Mapping[str, Array]
@@ -47,6 +47,16 @@ class Qualities:
     @property
     def models(self) -> tuple[str, ...]:
         return tuple(self.quality)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Of each model, over the rows that have it."""
+        return {name: float(quality[self.has(name)].mean()) for name, quality in self.quality.items()}
+
+    def has(self, *models: str) -> NDArray[np.bool_]:
+        """Rows (n,) with arms of all these models."""
+        found: NDArray[np.bool_] = np.all([np.isfinite(self.quality[model]) for model in models], axis=0)
+        return found
 
     def pair(self, strong: str | None, cheap: str | None) -> tuple[str, str]:
         """The models to compare: as named, else the best on average, and of the others the cheapest (or the worst).
@@ -57,25 +67,27 @@ class Qualities:
         for name in (strong, cheap):
             if name is not None and name not in self.quality:
                 raise ConfigError(f"no model {name!r} in the rows; there are {', '.join(self.models)}")
-        means = {name: float(quality.mean()) for name, quality in self.quality.items()}
+        means = self.means
         strong = strong or max((name for name in means if name != cheap), key=means.__getitem__, default=None)
         others = [name for name in means if name != strong]
         if strong is None or not others:
             raise ConfigError("rows with two models are wanted, to compare")
-        costs = {name: float(self.cost_usd[name].mean()) for name in others}
+        costs = {name: float(self.cost_usd[name][self.has(name)].mean()) for name in others}
         known = all(np.isfinite(cost) for cost in costs.values())
         return strong, cheap or min(others, key=costs.__getitem__ if known else means.__getitem__)
 
 
 def qualities_of(rows: Sequence[Row]) -> Qualities:
-    """Raises ``ConfigError`` where the rows do not have the same models."""
-    models = sorted(rows[0].arms)
-    for row in rows:
-        if sorted(row.arms) != models:
-            raise ConfigError(f"row {row.id!r} has models {sorted(row.arms)}, the first one {models}: judge them apart")
+    """Of all models that any row has."""
+    arms = {
+        model: [row.arms.get(model) for row in rows] for model in sorted({name for row in rows for name in row.arms})
+    }
     return Qualities(
-        {model: np.array([row.arms[model].quality for row in rows]) for model in models},
-        {model: np.array([_or_nan(row.arms[model].cost_usd) for row in rows]) for model in models},
+        {model: np.array([np.nan if arm is None else arm.quality for arm in each]) for model, each in arms.items()},
+        {
+            model: np.array([np.nan if arm is None else _or_nan(arm.cost_usd) for arm in each])
+            for model, each in arms.items()
+        },
     )
 
 

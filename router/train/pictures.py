@@ -39,16 +39,18 @@ def cost_quality(file: Path, found: Evaluation) -> None:
 
 
 def reliability(file: Path, p_ok: Mapping[str, Array], quality: Mapping[str, Array]) -> None:
-    """For each model: how good its answers were where so much was said. Points are as large as the bin."""
+    """For each model: how good its answers were where so much was said; NaN: it was not asked. Points are as large as the bin."""
     plot = _pyplot()
     figure, axes = plot.subplots(figsize=(5.4, 5.0), constrained_layout=True)
     axes.plot([0, 1], [0, 1], color=_PALE, linestyle="--")
-    for (model, said), colour in zip(p_ok.items(), _colours(plot, len(p_ok)), strict=True):
+    for (model, each), colour in zip(p_ok.items(), _colours(plot, len(p_ok)), strict=True):
+        there = np.isfinite(quality[model])
+        said, came = each[there], quality[model][there]
         bins = bins_of(said)
         size = np.bincount(bins, minlength=BINS)
         some = size > 0
         mean = np.bincount(bins, said, BINS)[some] / size[some]
-        good = np.bincount(bins, quality[model], BINS)[some] / size[some]
+        good = np.bincount(bins, came, BINS)[some] / size[some]
         axes.plot(mean, good, color=colour, linewidth=1.2)
         axes.scatter(mean, good, s=12 + 240 * size[some] / len(said), color=colour, alpha=0.75, label=model)
     axes.set_xlim(0, 1)

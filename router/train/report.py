@@ -28,15 +28,7 @@ CARD = """# Classifier {version}
 |---|---|---|
 {models}
 
-Held out ({folds} folds), calls to `{strong}` saved by `{cheap}`, 95 % intervals:
-
-| way to route | APGR | CPT50 | CPT80 | CPT95 | APGR less ours |
-|---|---|---|---|---|---|
-{ways}
-| random | .500 | .500 | .800 | .950 | |
-
-![cost and quality](curve.png)
-![reliability](reliability.png)
+{routing}![reliability](reliability.png)
 
 - **Sees** the last user message: its words and pairs of words without case, hashed, and some numbers of its surface. No text is
   in the file; whoever has it can test whether a word mattered.
@@ -44,6 +36,21 @@ Held out ({folds} folds), calls to `{strong}` saved by `{cheap}`, 95 % intervals
 - **Shrinking** (C): {strength:g}, by log loss on rows left out.
 - Held-out figures are of heads like these, fitted to {share:.0f} % of the rows; on other traffic they will be worse. Judge with
   `pointsman evaluate` on rows of your own.
+"""
+
+ROUTING = """Held out ({folds} folds), calls to `{strong}` saved by `{cheap}`, 95 % intervals:
+
+| way to route | APGR | CPT50 | CPT80 | CPT95 | APGR less ours |
+|---|---|---|---|---|---|
+{ways}
+| random | .500 | .500 | .800 | .950 | |
+
+![cost and quality](curve.png)
+"""
+
+NO_ROUTING = """Calibration is held out ({folds} folds). {both:,} rows have answers of both `{strong}` and `{cheap}`: too few to say what
+routing would save. Each model was judged by the requests that it was sent, so its quality here is no comparison.
+
 """
 
 
@@ -91,10 +98,11 @@ def trained(
 
 
 def write_report(folder: Path, made: Trained) -> Path:
-    """``card.md``, ``curve.png``, ``reliability.png``. Returns the folder."""
+    """``card.md``, ``reliability.png``, and ``curve.png`` where models could be compared. Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     found = made.evaluation
-    cost_quality(folder / "curve.png", found)
+    if found.ways:
+        cost_quality(folder / "curve.png", found)
     reliability(folder / "reliability.png", made.p_ok, made.quality)
     (folder / "card.md").write_text(
         CARD.format(
@@ -107,10 +115,13 @@ def write_report(folder: Path, made: Trained) -> Path:
                 f"| `{model}` | {quality:.3f} | {found.ece[model].value:.3f} |"
                 for model, quality in found.quality.items()
             ),
-            folds=made.folds,
-            strong=found.strong,
-            cheap=found.cheap,
-            ways="\n".join(_way(way) for way in found.ways),
+            routing=(ROUTING if found.ways else NO_ROUTING).format(
+                folds=made.folds,
+                strong=found.strong,
+                cheap=found.cheap,
+                both=found.both,
+                ways="\n".join(_way(way) for way in found.ways),
+            ),
             classes=", ".join(f"`{name}`" for name in made.artefact.heads.classes) or "none were named in the rows",
             strength=made.strength,
             share=100 * (1 - 1 / made.folds),

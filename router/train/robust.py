@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from router.contract.errors import ConfigError
 from router.core.artefact import Artefact
 from router.core.routing_curve import Ranked
 from router.train.measure import qualities_of
@@ -47,18 +48,22 @@ def flips(
     """
     known = qualities_of(rows)
     strong, cheap = known.pair(strong, cheap)
+    both = known.has(strong, cheap)
+    if not both.any():
+        raise ConfigError(f"no row has answers of both {strong} and {cheap}: nothing can be compared")
+    best, other = known.quality[strong][both], known.quality[cheap][both]
     models = artefact.heads.models
-    texts = [row.prompt.last_user_text for row in rows]
+    texts = [row.prompt.last_user_text for row, judged in zip(rows, both, strict=True) if judged]
 
     def score(asked: Sequence[str]) -> Array:
         p_ok = p_ok_of_texts(artefact, asked)
         return np.asarray(p_ok[:, models.index(strong)] - p_ok[:, models.index(cheap)])
 
     def apgr(scores: Array) -> float:
-        return Ranked.by(scores, known.quality[strong], known.quality[cheap]).curve().apgr
+        return Ranked.by(scores, best, other).curve().apgr
 
     before, length = score(texts), _lengths(texts)
-    share = Ranked.by(before, known.quality[strong], known.quality[cheap]).curve().cpt(0.5)
+    share = Ranked.by(before, best, other).curve().cpt(0.5)
     edge, length_edge = np.quantile(before, 1.0 - share), np.quantile(length, 1.0 - share)
     found = []
     for name in REPHRASINGS:

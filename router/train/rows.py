@@ -6,19 +6,20 @@ One JSON object a line, plain or gzip (a name ending in ``.gz``):
 |---|---|
 | ``id`` | any string, once |
 | ``prompt`` | text of the user's message; or ``messages``, as a request has them |
-| ``arms`` | ``{model: {"quality": 0..1, "cost_usd"?: dollars, "prompt_tokens"?, "completion_tokens"?}}``; to score only, it may be absent |
+| ``arms`` | ``{model: {"quality": 0..1, "cost_usd"?: dollars, "prompt_tokens"?, "completion_tokens"?}}``; to score only, it may be absent; ``{}``: nobody judged an answer |
 | ``class`` | the task class, if one is known: to be learned |
 | ``domain``, ``source`` | labels of a benchmark, for reports alone: no request carries them |
 
-Other fields are ignored. Whatever is wrong is said with file, line and field.
+A row may have arms of some models only, as logs do: what one model answered nobody asked the others. Other fields are ignored. Whatever is wrong is said with file, line and field.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -54,7 +55,7 @@ def read_rows(files: Iterable[Path], *, scored: bool = True) -> list[Row]:
 
     Args:
         files: JSONL, ``.gz`` or not.
-        scored: Whether each row must have arms.
+        scored: Whether each row must say which arms it has, be it ``{}``.
 
     Raises:
         ConfigError: a file cannot be read, a line is no such row, or an id is there twice; the first of them.
@@ -74,6 +75,17 @@ def read_rows(files: Iterable[Path], *, scored: bool = True) -> list[Row]:
     if not found:
         raise ConfigError("no rows: the files are empty")
     return found
+
+
+def enough(rows: Iterable[Row], least: int) -> tuple[list[Row], dict[str, int]]:
+    """Rows with arms of models that have at least ``least`` of them, and the other models with how many they have."""
+    judged = [row for row in rows if row.arms]
+    counts = Counter(model for row in judged for model in row.arms)
+    rare = {model: count for model, count in sorted(counts.items()) if count < least}
+    if not rare:
+        return judged, rare
+    kept = [replace(row, arms={name: arm for name, arm in row.arms.items() if name not in rare}) for row in judged]
+    return [row for row in kept if row.arms], rare
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -97,7 +109,7 @@ def _row(line: bytes, where: str, *, scored: bool) -> Row:
     arms = found.get("arms")
     if arms is None and not scored:
         arms = {}
-    if not isinstance(arms, dict) or (scored and not arms):
+    if not isinstance(arms, dict):
         raise ConfigError(f"{where}: arms: an object of models is wanted")
     return Row(
         id=row_id,

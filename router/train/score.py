@@ -24,15 +24,22 @@ Array = NDArray[np.float64]
 #: Prompts that share the price of numpy's calls.
 BATCH = 256
 
+#: Rows with answers of both models below which, where others have one answer, nothing is said of routing.
+LEAST_BOTH = 100
+
 #: Beside ours: what else could order the rows.
 LENGTH, ORACLE = "prompt length", "oracle"
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """``ways``: ours first. ``ece`` by model. ``quality`` of each model alone, mean; ``rows``: how many."""
+    """``ways``: ours first; none where too few rows have answers of both models. ``ece`` by model.
+
+    ``quality`` of each model alone, mean over the rows that have it; ``rows``: how many, ``both`` of them with both models.
+    """
 
     rows: int
+    both: int
     strong: str
     cheap: str
     quality: dict[str, float]
@@ -41,17 +48,17 @@ class Evaluation:
 
     def document(self) -> dict[str, Any]:
         """As ``pointsman evaluate --json`` prints it."""
-        ours, *others = self.ways
         return {
             "rows": self.rows,
+            "rows_with_both": self.both,
             "strong": self.strong,
             "cheap": self.cheap,
             "quality": self.quality,
-            **_figures(ours),
+            **(_figures(self.ways[0]) if self.ways else {}),
             "ece": {model: _values(figure) for model, figure in self.ece.items()},
             "beside": {
                 way.name: _figures(way) | {"apgr_less_ours": _values(way.difference)}
-                for way in others
+                for way in self.ways[1:]
                 if way.difference is not None
             },
         }
@@ -94,26 +101,33 @@ def evaluate(
     """Probabilities (n, models) against what the rows say.
 
     Raises:
-        ConfigError: the rows' models are others than these, or there is no gap between the two that are compared.
+        ConfigError: some of the rows' models are none of these, or there is no gap between the two that are compared.
     """
     known = qualities_of(rows)
     if missing := sorted(set(known.models) - set(models)):
         raise ConfigError(f"not fitted to {', '.join(missing)}: only to {', '.join(models)}")
     strong, cheap = known.pair(strong, cheap)
     column = {model: p_ok[:, models.index(model)] for model in known.models}
-    best, other = known.quality[strong], known.quality[cheap]
+    there = {model: known.has(model) for model in known.models}
+    both = known.has(strong, cheap)
+    best, other = known.quality[strong][both], known.quality[cheap][both]
     scores = {
-        "ours": column[strong] - column[cheap],
-        LENGTH: np.array([float(len(row.prompt.last_user_text)) for row in rows]),
+        "ours": (column[strong] - column[cheap])[both],
+        LENGTH: np.array([float(len(row.prompt.last_user_text)) for row in rows])[both],
         ORACLE: best - other,
     }
+    count = int(both.sum())
     return Evaluation(
         rows=len(rows),
+        both=count,
         strong=strong,
         cheap=cheap,
-        quality={model: float(quality.mean()) for model, quality in known.quality.items()},
-        ways=judge(scores, best, other, draws=draws, seed=seed),
-        ece={model: calibration(column[model], known.quality[model], draws=draws, seed=seed) for model in known.models},
+        quality=known.means,
+        ways=judge(scores, best, other, draws=draws, seed=seed) if count >= min(len(rows), LEAST_BOTH) else [],
+        ece={
+            model: calibration(column[model][has], known.quality[model][has], draws=draws, seed=seed)
+            for model, has in there.items()
+        },
     )
 
 

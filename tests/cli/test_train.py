@@ -79,3 +79,25 @@ def test_rows_of_a_model_that_it_does_not_know_are_refused(model, folder, capsys
     other = [row | {"arms": {**row["arms"], "third": {"quality": 1}}} for row in rows(5)]
     assert run(["evaluate", str(write(folder / "other.jsonl", other)), "--model", str(model)]) == 2
     assert "not fitted to third: only to cheap, strong" in capsys.readouterr().err
+
+
+def test_a_log_with_one_answer_a_row_is_fitted_and_no_saving_is_claimed(folder, capsys):
+    one_arm = [row | {"arms": dict([list(row["arms"].items())[at % 2]])} for at, row in enumerate(rows(400))]
+    one_arm += [{"id": "x", "prompt": "x", "arms": {}}, {"id": "y", "prompt": "y", "arms": {"rare": {"quality": 1}}}]
+    log = write(folder / "log.jsonl", one_arm)
+    assert run(["train", str(log), "--out", str(folder / "log.npz"), "--folds", "2"]) == 0
+    said = capsys.readouterr()
+    assert "rare is left out: 1 of its answers have a quality, 100 are wanted" in said.err
+    assert "2 rows without such an answer are passed over" in said.err
+    assert "rows with answers of both strong and cheap: 0" in said.out
+    assert "APGR" not in said.out
+    asked = ["evaluate", str(write(folder / "two.jsonl", one_arm[:400])), "--model", str(folder / "log.npz")]
+    assert run([*asked, "--picture", str(folder / "no.png"), "--draws", "100"]) == 2
+    assert run([*asked, "--rephrased", "--draws", "100"]) == 2
+    assert "nothing can be compared" in capsys.readouterr().err
+
+
+def test_a_log_without_scores_cannot_be_fitted_to(folder, capsys):
+    log = write(folder / "none.jsonl", [{"id": "x", "prompt": "x", "arms": {}}])
+    assert run(["train", str(log), "--out", str(folder / "none.npz")]) == 2
+    assert "no model has 100 answers with a quality" in capsys.readouterr().err

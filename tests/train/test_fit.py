@@ -1,6 +1,8 @@
 """What was fitted is right about rows that it has not seen."""
 
 import json
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,8 +94,8 @@ def test_bands_hold_a_third_each():
 def test_what_cannot_be_learned_is_said(seen):
     with pytest.raises(ConfigError, match="at least 100"):
         fit(seen[:99])
-    with pytest.raises(ConfigError, match="models"):
-        fit([*seen[:-1], type(seen[-1])("z", seen[-1].prompt, {"strong": seen[-1].arms["strong"]})])
+    with pytest.raises(ConfigError, match="third: 1 rows: at least 100"):
+        fit([*seen, type(seen[-1])("z", seen[-1].prompt, {"third": seen[-1].arms["strong"]})])
     alike = [type(row)(row.id, row.prompt, {"a": row.arms["strong"], "b": seen[0].arms["cheap"]}) for row in seen]
     with pytest.raises(ConfigError, match="b: all answers have quality"):
         fit(alike)
@@ -114,3 +116,38 @@ def test_the_document_is_json_and_has_the_promised_fields(made, unseen):
     for name in ("apgr", "cpt50", "cpt80", "cpt95"):
         assert document[name]["low"] <= document[name]["value"] <= document[name]["high"]
     assert set(document["ece"]) == {"strong", "cheap"}
+
+
+def one_arm_each(found):
+    """As a log has them: nobody asked the other model."""
+    draw = random.Random(5)
+    return [replace(row, arms=dict([draw.choice(list(row.arms.items()))])) for row in found]
+
+
+def test_rows_with_one_answer_each_are_learned_from(seen, unseen, tmp_path):
+    more = read_rows([write(tmp_path / "more.jsonl", rows(1200, seed=7))])
+    alone = trained(one_arm_each(more), files=["log.jsonl"])
+    assert alone.evaluation.ways == []
+    assert alone.evaluation.both == 0
+    assert "apgr" not in json.loads(json.dumps(alone.evaluation.document()))
+    assert judged(alone.artefact, unseen).ways[0].apgr.low > 0.55
+    folder = write_report(tmp_path / "report", alone)
+    card = (folder / "card.md").read_text()
+    assert "0 rows have answers of both `strong` and `cheap`" in card
+    assert "curve.png" not in card
+    assert {path.name for path in folder.iterdir()} == {"card.md", "reliability.png"}
+
+
+def test_what_can_be_compared_is_compared_where_enough_rows_have_both(seen):
+    mixed = [*seen[:150], *one_arm_each(seen[150:])]
+    found = trained(mixed, files=["mixed.jsonl"]).evaluation
+    assert (found.rows, found.both) == (600, 150)
+    assert found.ways[0].name == "ours"
+
+
+def test_a_failure_so_rare_that_a_part_has_none_is_no_error(seen):
+    rare = [
+        replace(row, arms=row.arms | {"strong": replace(row.arms["strong"], quality=float(at != 3))})
+        for at, row in enumerate(seen[:200])
+    ]
+    assert np.isfinite(fit(rare).held_out).all()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from router.contract.errors import ConfigError
-from router.train.rows import read_rows
+from router.train.rows import enough, read_rows
 
 ROW = {"id": "a", "prompt": "hello", "arms": {"small": {"quality": 0.5}}}
 
@@ -70,3 +70,15 @@ def test_a_file_that_is_not_there_or_no_gzip_is_named(tmp_path):
     (tmp_path / "empty").write_text("")
     with pytest.raises(ConfigError, match="no rows"):
         read_rows([tmp_path / "empty"])
+
+
+def test_a_row_may_say_that_nobody_judged_it(tmp_path):
+    assert read(tmp_path, ROW | {"arms": {}})[0].arms == {}
+
+
+def test_models_with_few_answers_are_left_out_with_their_number(tmp_path):
+    good = {"quality": 1}
+    arms = [{"a": good, "b": good}, {"a": good}, {"b": good, "c": good}, {"c": good}, {"rare": good}, {}]
+    found, rare = enough(read(tmp_path, *(ROW | {"id": str(at), "arms": each} for at, each in enumerate(arms))), 2)
+    assert rare == {"rare": 1}
+    assert [sorted(row.arms) for row in found] == [["a", "b"], ["a"], ["b", "c"], ["c"]]
