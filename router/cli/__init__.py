@@ -7,6 +7,7 @@ Whatever goes wrong reaches the user as one line: exit code 2 for wrong usage or
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 import traceback
@@ -16,7 +17,7 @@ import click
 from router import __version__
 from router.contract.errors import ConfigError, PointsmanError
 
-#: Command -> file in this folder, in the order of the help page. Each file has a click command of that name.
+#: Command -> file in this folder, in the order of the help page. Each file has a click command of that name (``import_``).
 COMMANDS = {
     "up": "up",
     "run": "run",
@@ -34,6 +35,7 @@ COMMANDS = {
     "audit": "audit",
     "strata": "strata",
     "cascade": "cascade",
+    "import": "import_",
     "train": "train",
     "evaluate": "train",
     "classifier": "classifier",
@@ -59,7 +61,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"router.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
         return command
 
 

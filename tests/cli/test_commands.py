@@ -69,6 +69,8 @@ def test_without_a_command_there_is_help(capsys):
         (["sim", "--behaviour", "none.toml"], "none.toml"),
         (["release", "pool:auto", "--by", "a", "--reason", "b"], "no broker"),
         (["explain", "x"], "no broker"),
+        (["import"], "FILE"),
+        (["import", "none.jsonl"], "none.jsonl"),
     ],
 )
 def test_a_mistake_gets_one_line_that_names_it_and_code_2(arguments, named, capsys):
