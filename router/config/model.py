@@ -169,6 +169,9 @@ class ModelConfig(Section):
     """Price of prompt tokens read from the provider's cache; the input price if absent."""
     cache_write_usd_per_mtok: UsdPerMtok | None = None
     """Price of prompt tokens written to the provider's cache; the input price if absent."""
+    cache_ttl_s: Annotated[Whole, Field(ge=0, le=86_400)] = 300
+    """How long the provider keeps a prompt for the next one that begins like it. Within it the model that answered last in a conversation
+    is expected to cost less, where ``cached_input_usd_per_mtok`` is."""
     price_version: Annotated[str, Field(max_length=64)] | None = None
     """Goes with every cost that this price made."""
     unpriced: bool = False

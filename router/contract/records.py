@@ -297,7 +297,7 @@ class Reward:
     """``llm.rewards``: one per accepted feedback of a pool request.
 
     ``context``: what policy ``squarecb`` looked at; null elsewhere. ``arm``: of a request that a cascade answered, like
-    ``small>large``. ``label``: it is about an answer of the cascade's sample, whether or not the caller got it.
+    ``small>large``. ``session``: a hash of the conversation. ``label``: it is about an answer of the cascade's sample, whether or not the caller got it.
     """
 
     request_id: Sha
@@ -316,6 +316,7 @@ class Reward:
     at: Time
     context: list[Number] | None = None
     arm: str | None = None
+    session: str | None = None
     label: CascadeLabel | None = None
 
 

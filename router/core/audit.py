@@ -17,7 +17,7 @@ import xxhash
 from router.contract.records import Decision, Lane, Origin
 from router.contract.times import from_rfc3339, to_rfc3339
 from router.core.cascade import Trial
-from router.core.facts import Assignment, Choice, Purse, Refusal, RequestFacts
+from router.core.facts import Assignment, Choice, Purse, Refusal, RequestFacts, Warm
 from router.core.records import First
 
 #: All decisions of a turn have the time of the turn.
@@ -42,6 +42,7 @@ def decision_record(
         "p_ok": facts.p_ok,
         "purse": facts.purse,
         "assignment": facts.assignment,
+        "warm": facts.warm,
         "first": facts.first,
         "asked_reason": facts.reason,
         "prefer": facts.prefer,
@@ -156,6 +157,7 @@ def facts_of(decision: Decision) -> RequestFacts:
             p_ok=features["p_ok"],
             purse=_built(Purse, features["purse"]),
             assignment=_built(Assignment, features["assignment"]),
+            warm=_built(Warm, features.get("warm")),
             first=_built(First, features["first"]),
             prefer=features["prefer"],
             exclude=tuple(features["exclude"]),

@@ -18,6 +18,9 @@
 Where the pool has a cascade, the pilot's cheapest model is on trial: its answer is checked, and the request goes on to a better
 model where that is not sure enough (``core/checking``). Its expected cost is then that of both, as often as that happens.
 
+The model that answered last in a session is expected to cost less, as long as its provider has the conversation in its cache: what
+another one would cost beyond is the price of losing it.
+
 A session keeps its assignment until it is excluded, its cohort changed by control, or its stratum was rolled back. A
 further attempt keeps the first one's stratum and cohort. A request that names a model goes there or nowhere.
 """
@@ -42,7 +45,16 @@ from router.core.bandit.squarecb import (
 )
 from router.core.checking import Checking, checking_of
 from router.core.draw import HOLDOUT, MODEL, PROBE, ROLLOUT, draw
-from router.core.facts import USUAL_COMPLETION_TOKENS, Assignment, Candidate, Choice, Purse, Refusal, RequestFacts
+from router.core.facts import (
+    CACHED_FROM_TOKENS,
+    USUAL_COMPLETION_TOKENS,
+    Assignment,
+    Candidate,
+    Choice,
+    Purse,
+    Refusal,
+    RequestFacts,
+)
 from router.core.price import expected_cost_nano_usd
 from router.core.snapshot import ModelFacts, Orders, PoolFacts, Snapshot
 
@@ -332,8 +344,17 @@ def _affordable(candidates: list[Candidate], purse: Purse) -> list[Candidate]:
 
 def _candidate(facts: RequestFacts, snapshot: Snapshot, model: ModelFacts, pin: str | None) -> Candidate:
     answer_tokens = min(facts.completion_tokens or USUAL_COMPLETION_TOKENS, model.max_output_tokens) * facts.answers
-    cost = expected_cost_nano_usd(model.price, facts.prompt_tokens, answer_tokens)
+    cost = expected_cost_nano_usd(model.price, facts.prompt_tokens, answer_tokens, _cached_tokens(facts, model))
     return Candidate(model.name, _excluded(facts, snapshot, model, pin, cost), facts.p_ok.get(model.name), cost)
+
+
+def _cached_tokens(facts: RequestFacts, model: ModelFacts) -> int:
+    """Of the prompt, what the model's provider still has of the conversation: another model would be paid for it again."""
+    warm = facts.warm
+    if warm is None or warm.model != model.name or facts.at_ms - warm.at_ms >= model.cache_ttl_ms:
+        return 0
+    shared = min(warm.tokens, facts.prompt_tokens)
+    return shared if shared >= CACHED_FROM_TOKENS else 0
 
 
 def _excluded(  # noqa: PLR0911 - one a rule

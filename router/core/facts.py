@@ -29,6 +29,15 @@ class Assignment:
 
 
 @value(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """What the provider of ``model`` has in its cache: ``tokens`` of the session's last prompt, since ``at_ms``."""
+
+    model: str
+    tokens: int
+    at_ms: int
+
+
+@value(frozen=True, slots=True, kw_only=True)
 class Purse:
     """Of a pool with a budget, as its ledger stands (``core.budget``).
 
@@ -44,6 +53,9 @@ class Purse:
 
 #: Length of an answer where the request sets no limit: only to compare costs.
 USUAL_COMPLETION_TOKENS: Final = 256
+
+#: Shorter prompts are in no provider's cache.
+CACHED_FROM_TOKENS: Final = 1024
 
 #: What is asked for: a text, a text as it is written, or something that no check of a cascade reads.
 Form = Literal["text", "stream", "other"]
@@ -79,6 +91,7 @@ class RequestFacts:
     p_ok: Mapping[str, float] = field(default_factory=dict)
     purse: Purse | None = None
     assignment: Assignment | None = None
+    warm: Warm | None = None
     first: First | None = None
     prefer: str | None = None
     exclude: tuple[str, ...] = ()

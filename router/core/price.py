@@ -97,11 +97,16 @@ def cost_nano_usd(price: Price, usage: UsageLike | None) -> int | None:
     )
 
 
-def expected_cost_nano_usd(price: Price, prompt_tokens: int, completion_tokens: int) -> int | None:
-    """Cost that a call is expected to have, nothing cached; ``None`` where the model has no price."""
+def expected_cost_nano_usd(
+    price: Price, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0
+) -> int | None:
+    """Cost that a call is expected to have, ``cached_tokens`` of the prompt cached; ``None`` where the model has no price."""
     if price.unpriced:
         return None
-    return prompt_tokens * price.input_nano_usd_per_token + completion_tokens * price.output_nano_usd_per_token
+    cost = prompt_tokens * price.input_nano_usd_per_token + completion_tokens * price.output_nano_usd_per_token
+    if cached_tokens and price.cached_input_nano_usd_per_token is not None:
+        cost -= cached_tokens * (price.input_nano_usd_per_token - price.cached_input_nano_usd_per_token)
+    return cost
 
 
 def _within(value: int, most: int) -> int:

@@ -68,6 +68,7 @@ def _token(row: Row, answered_by: Try, expires_at_ms: int, keyring: Keyring) -> 
         expires_at_ms=expires_at_ms,
         context=slip.context,
         arm=_arm(tried),
+        session=slip.session,
         sampled=_sampled(tried),
     )
     return issue(facts, keyring)

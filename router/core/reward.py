@@ -73,6 +73,7 @@ def reward_of(
         at=at,
         context=None if facts.context is None else list(facts.context),
         arm=facts.arm,
+        session=facts.session,
         label=None
         if sampled is None
         else CascadeLabel(

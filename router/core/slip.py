@@ -39,7 +39,7 @@ class Slip:
     timestamp. ``pool`` and ``baseline`` are ``None`` where the request names a model directly. Texts and ``metadata`` are
     what ``contract.codec`` has read, so they can be written again. ``of_order``: the attempt, or its refusal, answers an
     order of settle's, so settle has had a row of the request. ``charged``: what the pool's budget was charged, in nano-dollars;
-    ``context``: what the policy looked at of the first model (``core.bandit.squarecb``); ``trial``: how the answer is checked;
+    ``context``: what the policy looked at of the first model (``core.bandit.squarecb``); ``trial``: how the answer is checked; ``session``: a hash of it;
     ``None`` where there is no such thing.
     """
 
@@ -66,6 +66,7 @@ class Slip:
     charged: int | None = None
     context: tuple[float, ...] | None = None
     trial: Trial | None = None
+    session: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(Slip))

@@ -36,7 +36,10 @@ class SnapshotError(PointsmanError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What is known of a model. Tokens: ``context_window`` is prompt and answer together."""
+    """What is known of a model. Tokens: ``context_window`` is prompt and answer together.
+
+    ``cache_ttl_ms``: how long its provider keeps prompts, 0 where a cached one costs as much as another.
+    """
 
     name: str
     provider_model: str
@@ -44,6 +47,7 @@ class ModelFacts:
     max_output_tokens: int
     capabilities: frozenset[str]
     price: Price
+    cache_ttl_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,13 +257,14 @@ def two_digits(ms: float) -> int:
 
 
 def _model_values(model: ModelFacts) -> dict[str, Any]:
-    return {
+    values = {
         "provider_model": model.provider_model,
         "context_window": model.context_window,
         "max_output_tokens": model.max_output_tokens,
         "capabilities": sorted(model.capabilities),
         "price": model.price.canonical(),
     }
+    return values | {"cache_ttl_ms": model.cache_ttl_ms} if model.cache_ttl_ms else values
 
 
 def _pool_values(pool: PoolFacts) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class FeedbackFacts:
 
     ``first_model``, ``stratum``, ``cohort``, ``propensity``, ``policy_version`` are those of the first decision,
     ``model`` is the one that answered. ``pool`` and ``stratum`` are ``None`` for a direct request: no reward. ``context``: as in
-    the slip. ``arm``: of a request that a cascade answered; ``sampled``: its cheap answer, where that is in the sample to be labelled.
+    the slip, as ``session`` is. ``arm``: of a request that a cascade answered; ``sampled``: its cheap answer, where that is in the sample to be labelled.
     """
 
     request_id: str
@@ -61,6 +61,7 @@ class FeedbackFacts:
     expires_at_ms: int
     context: tuple[float, ...] | None = None
     arm: str | None = None
+    session: str | None = None
     sampled: Sampled | None = None
 
 

@@ -2,6 +2,7 @@
 
 - What may move a posterior is said in ``core/reward``; how, in ``core/bandit``. A reward of a pool or model that is not
   configured is ignored and counted in the log; one that is malformed is a dead letter.
+- Opinions of one conversation count together for two at most (``core/bandit/clusters``).
 - Weights of a stratum are published at most once a second, and only when they changed: by 0.001, or the evidence behind
   them in its first two digits. Evidence fades with time, so each stratum is looked at every ten minutes without news.
 - ``policy_version`` is ``<policy>:<n>``, n counting the published weights of the stratum.
@@ -9,7 +10,8 @@
 - Under a cascade the pool's cheapest model is an arm of another name: what was observed of the model alone speaks for it, too,
   for an answer that is checked is no worse; not the other way round. Published it has the model's name.
 
-Table: key ``pool/stratum`` -> JSON ``{"version", "state", "published"}``; labels of cascades: ``learn_cascade``.
+Table: key ``pool/stratum`` -> JSON ``{"version", "state", "published"}``; labels of cascades: ``learn_cascade``;
+opinions of conversations: ``learn_sessions``.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from router.contract.codec import decode, encode, from_rfc3339, to_rfc3339
 from router.contract.errors import BadRecord, RejectCode
 from router.contract.records import Reward, Weights
 from router.core.bandit import POLICIES, Arms, Observation, Policy, SquareCB, observation_of
+from router.core.bandit.clusters import share_of
 from router.core.reward import is_evidence, reward_key
 from router.core.risk import Label
 from router.kafka.stage import Stage
@@ -36,6 +39,8 @@ from router.kafka.unit import UnitLike
 from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up
 from router.stages.learn_cascade import PREFIX, Cascade, Labels, cascade_of, label_of, renamed
+from router.stages.learn_sessions import PREFIX as SESSION
+from router.stages.learn_sessions import Sessions
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +105,7 @@ class Strata:
 
     posteriors: dict[str, Posterior] = field(default_factory=dict)
     labels: dict[str, Labels] = field(default_factory=dict)
+    sessions: Sessions = field(default_factory=lambda: Sessions(()))
     due: list[tuple[int, str]] = field(default_factory=list)
 
     def plan(self, key: str, due_ms: int) -> None:
@@ -136,6 +142,8 @@ class Learn:
         """All strata whose pool still learns, each to be looked at at once: the configuration may be another."""
         strata = Strata()
         for key, value in rows.items():
+            if key.startswith(SESSION):
+                continue
             if key.startswith(PREFIX):
                 strata.labels[key.removeprefix(PREFIX).decode()] = Labels.load(value)
                 continue
@@ -145,6 +153,7 @@ class Learn:
                 row = orjson.loads(value)
                 strata.posteriors[name] = Posterior(learner.policy.load(row["state"]), row["version"], row["published"])
                 strata.plan(name, 0)
+        strata.sessions = Sessions((key, value) for key, value in rows.items() if key.startswith(SESSION))
         return strata
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:
@@ -166,7 +175,8 @@ class Learn:
             if isinstance(seen, str):
                 self._ignore(seen)
             else:
-                news[reward_key(reward.pool, reward.stratum)].append(seen)
+                key = reward_key(reward.pool, reward.stratum)
+                news[key].append(self._in_session(key, seen, reward.session, unit))
         for key, found in labels.items():
             self._calibrate(key, found, unit)
         for key, observations in news.items():
@@ -174,6 +184,7 @@ class Learn:
 
     def tick(self, now_ms: int, unit: UnitLike) -> None:
         strata: Strata = unit.index
+        strata.sessions.forget(unit)
         looked = 0
         while strata.due and strata.due[0][0] <= now_ms and looked < STRATA_A_TICK:
             due_ms, key = heapq.heappop(strata.due)
@@ -194,6 +205,14 @@ class Learn:
         if not is_evidence(reward):
             return "cohort, or a model that was not chosen first"
         return observation_of(reward, at_ms)
+
+    @staticmethod
+    def _in_session(key: str, seen: Observation, session: str | None, unit: UnitLike) -> Observation:
+        """With the weight that it has beside earlier ones of its conversation."""
+        if session is None:
+            return seen
+        number = unit.index.sessions.number(key, seen, session, unit)
+        return seen if number == 1 else replace(seen, weight=seen.weight * share_of(number))
 
     def _label(self, reward: Reward, at_ms: int, labels: dict[str, list[Label]]) -> None:
         """Note the label in a reward, if its pool has a cascade to calibrate."""

@@ -41,8 +41,8 @@ from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
 from router.stages.route_records import bare_slip, checks_of, facts_of, request_time_ms, slip_of
-from router.stages.route_sessions import session_key
-from router.stages.snapshot import SnapshotFollower
+from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
+from router.stages.snapshot import SnapshotFollower, cheaper_cached
 from router.stages.taxonomy import Asking, Kind
 
 #: A duplicate is dropped at once only this long: far less than settle remembers any id.
@@ -74,7 +74,15 @@ class Route:
         self._work = {model: names.work(model, lane) for model in config.models}
         self._provider_models = {name: model.provider_model for name, model in config.models.items()}
         sticky = {name: pool for name, pool in config.pools.items() if pool.sticky == "session"}
-        self._ttl_ms = {name: pool.session_ttl_s * 1000 for name, pool in sticky.items()}
+        self._sticky = frozenset(sticky)
+        self._cache_ttl_ms = {
+            name: model.cache_ttl_s * 1000 for name, model in config.models.items() if cheaper_cached(model)
+        }
+        self._ttl_ms = {
+            name: pool.session_ttl_s * 1000
+            for name, pool in config.pools.items()
+            if name in sticky or not self._cache_ttl_ms.keys().isdisjoint(pool.models)
+        }
         self._recent_ms = min(RECENT_MS, config.settle.dedupe_window_s * 1000)
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
         self._checks = {name: checks_of(config, name) for name in config.pools}
@@ -168,13 +176,11 @@ class Route:
         else:
             at_ms, deadline_at_ms, origin = order.at_ms, order.deadline_at_ms, order.origin
         key = self._session_key(asked)
-        assignment = None if key is None else unit.index.assignment(unit, key)
+        session = NO_SESSION if key is None else unit.index.session(unit, key)
         pool = snapshot.pools.get(parsed.model)
         paced = pool if pool is not None and pool.objective == "budget" else None
         purse = None if paced is None else unit.index.budgets.purse(paced)
-        facts = facts_of(
-            asked, kind, now_ms=unit.now_ms, deadline_at_ms=deadline_at_ms, assignment=assignment, purse=purse
-        )
+        facts = facts_of(asked, kind, now_ms=unit.now_ms, deadline_at_ms=deadline_at_ms, session=session, purse=purse)
         found = decide(facts, snapshot)
         charged = None
         if paced is not None and order is None and isinstance(found, Choice):
@@ -212,7 +218,7 @@ class Route:
                 self._keep_session(key, facts, found, unit)
 
     def _session_key(self, asked: Asked) -> bytes | None:
-        """Key of the session's row, for a first attempt in a sticky pool."""
+        """Key of the session's row, for a first attempt in a pool whose sessions matter."""
         options = asked.parsed.request.router
         if asked.order is not None or not options.session or asked.parsed.model not in self._ttl_ms:
             return None
@@ -223,7 +229,9 @@ class Route:
         assert choice.stratum is not None
         assignment = facts.assignment
         changed = assignment is None or choice.session_broke is not None
-        if assignment is None or changed:
+        if choice.pool not in self._sticky:
+            assignment, changed = None, False
+        elif assignment is None or changed:
             assignment = Assignment(
                 model=choice.model,
                 stratum=choice.stratum,
@@ -231,7 +239,12 @@ class Route:
                 weights=choice.weights,
                 policy_version=choice.policy_version,
             )
-        unit.index.keep(unit, key, assignment, ttl_ms=self._ttl_ms[choice.pool], changed=changed)
+        cache_ttl_ms = self._cache_ttl_ms.get(choice.model, 0)
+        warm = warmed(facts.warm, choice.model, facts.prompt_tokens, unit.now_ms, cache_ttl_ms)
+        changed = changed or warm is not facts.warm
+        if assignment is not None or warm is not None or changed:
+            kept = Session(assignment, warm)
+            unit.index.keep(unit, key, kept, ttl_ms=self._ttl_ms[choice.pool], changed=changed)
 
     def _work_record(self, asked: Asked, choice: Choice, slip: Slip, signed: str, home: int) -> bytes:
         request = asked.parsed.request

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import xxhash
+
 from router.config import Config
 from router.contract.ids import DEFAULT_TENANT
 from router.contract.records import Checks, Lane, Origin
 from router.contract.requests import BadRequest
 from router.contract.urls import COMPLETIONS
-from router.core.facts import Assignment, Choice, Form, Purse, Refusal, RequestFacts
+from router.core.facts import Choice, Form, Purse, Refusal, RequestFacts
 from router.core.slip import Slip
 from router.stages.route_intake import Asked, Unusable
+from router.stages.route_sessions import NO_SESSION, Session
 from router.stages.taxonomy import Kind
 
 #: How far a record's own timestamp may be from now where the broker does not stamp it.
@@ -32,7 +35,7 @@ def facts_of(
     *,
     now_ms: int,
     deadline_at_ms: int,
-    assignment: Assignment | None = None,
+    session: Session = NO_SESSION,
     purse: Purse | None = None,
 ) -> RequestFacts:
     """What ``decide`` is given."""
@@ -55,13 +58,21 @@ def facts_of(
         deadline_at_ms=deadline_at_ms,
         p_ok=kind.p_ok,
         purse=purse,
-        assignment=assignment,
+        assignment=session.assignment,
+        warm=session.warm,
         first=None if order is None else order.first,
         prefer=None if order is None else order.prefer,
         exclude=() if order is None else order.exclude,
         last_error=None if order is None else order.last_error,
         form=form_of(asked),
     )
+
+
+def session_hash(tenant: str, session: str | None) -> str | None:
+    """By which a conversation's opinions are told from others', without its name."""
+    if not session:
+        return None
+    return xxhash.xxh3_64_hexdigest(f"{tenant}\0{session}".encode("utf-8", "surrogatepass"))
 
 
 def form_of(asked: Asked) -> Form:
@@ -111,6 +122,7 @@ def slip_of(
         charged=charged,
         context=None if choice is None else choice.context,
         trial=None if choice is None else choice.trial,
+        session=session_hash(request.router.tenant, request.router.session),
     )
 
 

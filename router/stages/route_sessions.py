@@ -1,20 +1,21 @@
 """What a lane of route remembers: sessions' assignments and budgets (in its table), and ids read lately (in memory only).
 
-A session's row has the key ``s`` + 16 bytes and holds its assignment and when it expires. Each request of the session
-moves the expiry; the row is written again only when that moved by an eighth of the session's life, so a lively session
-costs few changelog records, and one may be forgotten that much early.
+A session's row has the key ``s`` + 16 bytes and holds when it expires, its assignment, and what the provider of the model that
+answered last has in its cache. Each request of the session moves all three; the row is written again only when the expiry, or the
+cache's, moved by an eighth of its life, or the cached prompt grew by an eighth: a lively session costs few changelog records, and
+one may be forgotten that much early.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 import xxhash
 
-from router.core.facts import Assignment
+from router.core.facts import CACHED_FROM_TOKENS, Assignment, Warm
 from router.kafka.unit import UnitLike
 from router.stages.due import Due
 from router.stages.route_budgets import Budgets
@@ -25,6 +26,16 @@ MAX_SESSIONS = 250_000
 
 #: Ids read lately, a partition: some 2 MiB. Most duplicates follow at once.
 MAX_RECENT = 10_000
+
+
+class Session(NamedTuple):
+    """``assignment`` in pools whose sessions stick."""
+
+    assignment: Assignment | None = None
+    warm: Warm | None = None
+
+
+NO_SESSION = Session()
 
 
 class Items(Protocol):
@@ -48,15 +59,19 @@ class Lane:
         self.snapshot_version = ""
         self.snapshot_ms = 0
 
-    def assignment(self, unit: UnitLike, key: bytes) -> Assignment | None:
-        """What the session was given, if it is not too long ago."""
+    def session(self, unit: UnitLike, key: bytes) -> Session:
+        """What is known of a session, if it is not too long ago."""
         if self._expires.get(key, 0) <= unit.now_ms:
-            return None
+            return NO_SESSION
         value = unit.get(key)
-        return None if value is None else _assignment(orjson.loads(value)[1])
+        if value is None:
+            return NO_SESSION
+        _, assignment, *rest = orjson.loads(value)
+        warm = rest[0] if rest else None
+        return Session(assignment and Assignment(**assignment), warm and Warm(**warm))
 
-    def keep(self, unit: UnitLike, key: bytes, assignment: Assignment, *, ttl_ms: int, changed: bool) -> None:
-        """Remember an assignment for ``ttl_ms`` from now."""
+    def keep(self, unit: UnitLike, key: bytes, session: Session, *, ttl_ms: int, changed: bool) -> None:
+        """Remember a session for ``ttl_ms`` from now."""
         expires_ms = unit.now_ms + ttl_ms
         if not changed and expires_ms - self._expires.get(key, 0) < ttl_ms // 8:
             return
@@ -64,7 +79,7 @@ class Lane:
             self._forget(unit, soonest[1])
         self._expires[key] = expires_ms
         self._due.push(expires_ms, key)
-        unit.put(key, orjson.dumps([expires_ms, assignment]))
+        unit.put(key, orjson.dumps([expires_ms, session.assignment, session.warm]))
 
     def expire(self, unit: UnitLike, most: int) -> None:
         """Forget up to ``most`` sessions that have been idle for too long."""
@@ -110,5 +125,15 @@ def session_key(tenant: str, pool: str, session: str) -> bytes:
     return SESSION + xxhash.xxh3_128_digest(f"{tenant}\0{pool}\0{session}".encode("utf-8", "surrogatepass"))
 
 
-def _assignment(values: dict[str, Any]) -> Assignment:
-    return Assignment(**values)
+def warmed(before: Warm | None, model: str, tokens: int, now_ms: int, ttl_ms: int) -> Warm | None:
+    """What a provider has in its cache after a prompt for ``model``: ``before`` itself as long as that is nearly the same."""
+    if ttl_ms <= 0 or tokens < CACHED_FROM_TOKENS:
+        return None
+    if (
+        before is not None
+        and before.model == model
+        and now_ms - before.at_ms < ttl_ms // 8
+        and abs(tokens - before.tokens) <= before.tokens // 8
+    ):
+        return before
+    return Warm(model=model, tokens=tokens, at_ms=now_ms)

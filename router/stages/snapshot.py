@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from router.config import Config, PoolConfig
+from router.config import Config, ModelConfig, PoolConfig
 from router.contract.codec import decode, decode_control, from_rfc3339
 from router.contract.errors import BadRecord
 from router.contract.records import Control, Health, Weights
@@ -191,7 +191,14 @@ def model_facts(name: str, config: Config) -> ModelFacts:
             version=price.price_version,
             unpriced=price.unpriced,
         ),
+        cache_ttl_ms=model.cache_ttl_s * 1000 if cheaper_cached(model) else 0,
     )
+
+
+def cheaper_cached(model: ModelConfig) -> bool:
+    """Whether a prompt that the provider has in its cache costs less."""
+    cached = model.price.cached_input_nano_usd_per_token
+    return cached is not None and cached < model.price.input_nano_usd_per_token
 
 
 def pool_facts(name: str, config: Config) -> PoolFacts:

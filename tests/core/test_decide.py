@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from router.contract.records import Decision, Origin
 from router.core.audit import decision_record, facts_of
 from router.core.bandit.squarecb import SIZE, Regression
 from router.core.decide import PROBE_SHARE, decide, walk
-from router.core.facts import Assignment, Choice, Purse, Refusal
+from router.core.facts import Assignment, Choice, Purse, Refusal, Warm
 from router.core.records import First
 from router.core.snapshot import StratumWeights
 from tests.core.routing import AT_MS, LEARNED, MODELS, facts, health, model, order, pool, snapshot
@@ -528,3 +530,45 @@ def test_what_the_budget_has_no_room_for_is_excluded_but_the_cheapest_never_is()
 def test_a_person_may_pin_what_the_budget_cannot_afford():
     snap = snapshot(order("pool:auto", "pin", model="large"), policy="squarecb", objective="budget", budget_nano_usd=1)
     assert decide(facts(purse=Purse(price=0.0, left_nano_usd=-(10**9), burst_nano_usd=0)), snap).model == "large"
+
+
+CACHING = {
+    name: dataclasses.replace(
+        one,
+        cache_ttl_ms=300_000,
+        price=dataclasses.replace(one.price, cached_input_nano_usd_per_token=one.price.input_nano_usd_per_token // 10),
+    )
+    for name, one in MODELS.items()
+}
+
+
+def costs(**changed):
+    choice = decide(facts(prompt_tokens=4000, **changed), snapshot(models=CACHING))
+    return {one.model: one.expected_cost_nano_usd for one in choice.candidates}
+
+
+def test_the_model_that_answered_last_costs_less_while_its_provider_has_the_conversation():
+    cold = costs()
+    warm = costs(warm=Warm(model="large", tokens=3000, at_ms=AT_MS - 60_000))
+    assert {name: cold[name] - warm[name] for name in cold} == {"small": 0, "mid": 0, "large": 3000 * 1800}
+    assert costs(warm=Warm(model="large", tokens=3000, at_ms=AT_MS - 300_000)) == cold
+    assert costs(warm=Warm(model="large", tokens=9000, at_ms=AT_MS))["large"] == cold["large"] - 4000 * 1800
+
+
+def test_where_cached_prompts_cost_the_same_nothing_is_lost():
+    warm = Warm(model="large", tokens=400, at_ms=AT_MS)
+    assert decide(facts(warm=warm), snapshot()).candidates == decide(facts(), snapshot()).candidates
+
+
+def test_a_policy_that_weighs_costs_stays_where_the_cache_is():
+    """Two models of the same price and quality: the warm one is cheaper, so it is taken nearly always."""
+    twins = {name: dataclasses.replace(CACHING["large"], name=name) for name in ("one", "two")}
+    pools = {"auto": pool(models=("one", "two"), policy="squarecb", holdout_percent=0.0, epsilon=0.0, sticky=False)}
+    even = Regression({"one": (0.0,) * 4, "two": (0.0,) * 4}, {"one": 1e4, "two": 1e4}, 1e5)
+    learned = {
+        ("auto", "math/hard"): StratumWeights(weights={}, policy_version="squarecb:1", regression=even),
+    }
+    world = snapshot(models=twins, pools=pools, weights=learned)
+    for name in twins:
+        choice = decide(facts(prompt_tokens=4000, warm=Warm(model=name, tokens=4000, at_ms=AT_MS)), world)
+        assert choice.weights[name] > 0.95

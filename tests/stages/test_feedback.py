@@ -98,6 +98,7 @@ def test_feedback_with_a_token_becomes_a_reward_without_any_lookup(log):
         "at": "2025-06-15T15:07:00.000Z",
         "context": None,
         "arm": None,
+        "session": None,
         "label": None,
     }
     (counted,) = values(log, "llm.feedback.counted")

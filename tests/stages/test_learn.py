@@ -9,8 +9,11 @@ from router.config import Config
 from router.contract.codec import to_rfc3339
 from router.core.keyring import Keyring
 from router.kafka.client import Client
+from router.stages import learn_sessions
 from router.stages.context import Context
 from router.stages.learn import LOOK_EVERY_MS, build
+from router.stages.learn_sessions import KEPT_MS
+from router.stages.learn_sessions import PREFIX as SESSION
 from router.testing import FakeClock, MemoryLog
 
 T0 = 1_780_000_020_000
@@ -175,3 +178,53 @@ def test_a_malformed_reward_is_a_dead_letter(log, value):
     codes = [orjson.loads(record.value)["reason"]["code"] for record in log.records("llm.dead-letter")]
     assert codes == ["invalid_feedback"] * 3
     assert weights(log) == []
+
+
+def evidence(log):
+    return [orjson.loads(record.value) for record in log.records("llm.weights")][-1]["evidence"]
+
+
+def test_a_conversation_counts_for_two_opinions_at_most():
+    one, many = (MemoryLog(new_stage(), partitions=4, clock=FakeClock(T0)) for _ in range(2))
+    for number in range(300):
+        give(one, session="0123456789abcdef", request_id=f"{number:032x}")
+        give(many, session=f"{number:016x}", request_id=f"{number:032x}")
+    for log in (one, many):
+        log.advance(2_000, step_ms=100)
+    assert 1.5 < evidence(one)["small"] <= 2.0
+    assert evidence(many)["small"] > 290
+
+
+def test_opinions_of_another_kind_model_or_stratum_are_others():
+    log = MemoryLog(new_stage(), partitions=4, clock=FakeClock(T0))
+    for kind in ("review", "label"):
+        give(log, session="0123456789abcdef", kind=kind)
+    give(log, session="0123456789abcdef", model="large")
+    log.advance(2_000, step_ms=100)
+    assert evidence(log) == {"small": 2.0, "large": 1.0}
+
+
+def test_what_conversations_have_said_survives_a_restart_and_is_forgotten_in_the_end():
+    stage = new_stage()
+    log = MemoryLog(stage, partitions=4, clock=FakeClock(T0))
+    for _ in range(2):
+        give(log, session="0123456789abcdef")
+        log.advance(1_000)
+        log.restart(stage)
+    log.advance(2_000, step_ms=100)
+    assert evidence(log)["small"] == pytest.approx(1.3, abs=0.05)
+    rows = [row for number in range(4) for row in log.rows(stage, number).items() if row[0].startswith(SESSION)]
+    assert len(rows) == 1
+    log.advance(KEPT_MS + 1_000)
+    assert not [row for number in range(4) for row in log.rows(stage, number).items() if row[0].startswith(SESSION)]
+
+
+def test_of_too_many_conversations_the_one_silent_longest_is_forgotten(monkeypatch):
+    monkeypatch.setattr(learn_sessions, "MOST", 3)
+    stage = new_stage()
+    log = MemoryLog(stage, partitions=1, clock=FakeClock(T0))
+    for number in range(5):
+        give(log, session=f"{number:016x}")
+        log.advance(1_000)
+    rows = [row for row in log.rows(stage, 0).items() if row[0].startswith(SESSION)]
+    assert len(rows) == 3

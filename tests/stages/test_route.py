@@ -798,3 +798,51 @@ def test_ids_read_lately_are_forgotten_by_time_and_by_number():
     assert len(recent) == route_sessions.MAX_RECENT
     assert recent.add("last", 3000, 1000)
     assert len(recent) == 1
+
+
+CACHING = CONFIG.replace("[models.large]", "[models.large]\ncached_input_usd_per_mtok = 0.2").replace(
+    "[pools.fixed]", '[pools.loose]\nmodels = ["small", "large"]\nsticky = "none"\nholdout_percent = 0\n[pools.fixed]'
+)
+LONG = "word " * 2000
+
+
+@pytest.mark.parametrize("name", ["auto", "loose"])
+def test_what_the_provider_has_in_its_cache_is_expected_to_cost_less(name):
+    world = World(CACHING)
+
+    def large():
+        candidates = world.run().decisions()[-1].candidates
+        return next(one.expected_cost_nano_usd for one in candidates if one.model == "large")
+
+    def asks(custom_id, text=LONG):
+        world.ask(custom_id, text=text, body={"model": name}, router={"session": "s-1"})
+        return large()
+
+    first = asks("r-1")
+    world.log.advance(60_000)
+    second = asks("r-2")
+    assert world.decisions()[-1].model == "large"
+    assert 0.85 < (first - second) / (2_000 * 1_800) < 1.15
+    world.log.restart(world.route)
+    assert asks("r-3") == second
+    world.log.advance(301_000)
+    assert asks("r-4") == first
+    short = asks("r-5", "hello")
+    assert asks("r-6", "hello") == short
+
+
+def test_a_session_whose_prompts_are_in_no_cache_writes_as_little_as_before():
+    world = World(CACHING)
+    for number in range(20):
+        world.ask(f"r-{number}", body={"model": "loose"}, router={"session": "s-1"})
+        world.log.advance(1_000)
+    assert world.log.records("llm-route-rows-changelog") == []
+
+
+def test_a_slip_tells_conversations_apart_and_does_not_name_them(world):
+    for number, session in enumerate(["secret-1", "secret-1", "secret-2", None]):
+        world.ask(f"r-{number}", router={"session": session} if session else {})
+    found = [slip.session for slip in world.run().slips()]
+    assert found[0] == found[1] != found[2]
+    assert found[3] is None
+    assert "secret" not in str(found)
