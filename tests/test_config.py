@@ -504,3 +504,8 @@ def test_a_judge_without_a_cascade_that_asks_it_is_in_vain():
     assert any("judge" in line for line in check(loads(SMALLEST + 'judge = "large"\n'), {}))
     asked = cascade('signal = "judge"', 'judge = "large"')
     assert not any("judge" in line for line in check(loads(asked), {}))
+
+
+def test_an_optimistic_start_needs_a_policy_that_looks_at_p_ok():
+    assert any("optimistic_start" in line for line in problems(SMALLEST + "optimistic_start = true\n"))
+    assert loads(SMALLEST + 'optimistic_start = true\npolicy = "squarecb"\n').pools["auto"].optimistic_start

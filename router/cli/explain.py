@@ -92,7 +92,7 @@ def _evaluated(config: Config, policy: str, pool: str, *, as_json: bool) -> int:
 
     if pool not in config.pools:
         raise ConfigError(f"--pool: there is no pool {pool!r}; pools: {', '.join(config.pools)}")
-    candidate = candidate_of(policy, config.models)
+    candidate = candidate_of(policy, config.models, config.pools[pool].baseline)
     found = asyncio.run(value_of(client_of(config), Names(config.kafka.prefix), pool, candidate))
     click.echo(orjson.dumps(found.document(), option=orjson.OPT_INDENT_2).decode() if as_json else page(found, pool))
     return 0

@@ -83,9 +83,15 @@ def _pool(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
         yield f"{key}.baseline", f'model "{pool.baseline}" is not in this pool\'s models'
     if pool.judge is not None:
         yield from _known(f"{key}.judge", [pool.judge], "model", config.models)
+    yield from _start(key, pool)
     yield from _budget(key, pool, config)
     yield from _weights(key, pool)
     yield from _cascade(f"{key}.cascade", pool, config)
+
+
+def _start(key: str, pool: PoolConfig) -> Iterator[Problem]:
+    if pool.optimistic_start and pool.policy != "squarecb":
+        yield f"{key}.optimistic_start", f'only policy "squarecb" looks at p_ok, and policy is "{pool.policy}"'
 
 
 def _budget(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:

@@ -273,6 +273,9 @@ class PoolConfig(Section):
     """A session is forgotten after being idle for this long."""
     epsilon: Annotated[Share, Field(le=0.5)] = 0.02
     """Exploration floor: share of the pilot's traffic spread evenly over the candidates; 0 turns it off."""
+    optimistic_start: bool = False
+    """With policy ``squarecb``: believe the classifier's ``p_ok`` from the first request on. Else a model gets its share only as its first
+    20 rewards in a stratum come in, and until then the baseline has it."""
     max_attempts: Annotated[Whole, Field(ge=1, le=20)] = 4
     """Tries of one request, retries and fallbacks together."""
     rollout_percent: Percent = 100

@@ -30,7 +30,7 @@ class Charge:
 class Try:
     """One attempt of the winning origin. ``status`` is ``None`` while it is open; the rest is known only after.
 
-    ``trial``: of an answer that was checked, with ``confidence``.
+    ``trial``: of an answer that was checked, with ``confidence``, or refused.
     """
 
     number: int
@@ -81,7 +81,7 @@ def ended(outcome: Outcome, reason: Reason, charge: Charge, trial: Trial | None 
         latency_ms=outcome.latency_ms,
         charge=charge,
         confidence=outcome.confidence,
-        trial=trial if outcome.status == "ok" else None,
+        trial=trial if outcome.status in {"ok", "refused"} else None,
     )
 
 

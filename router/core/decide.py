@@ -251,7 +251,8 @@ class _Gauge:
         gamma = self.regression.gamma
         if purse is None:
             values = worth(quality, cost, self.quality[pool.baseline], pool.margin)
-            return released(inverse_gap(values, gamma), self.regression, pool.baseline)
+            weights = inverse_gap(values, gamma)
+            return weights if pool.optimistic else released(weights, self.regression, pool.baseline)
         return inverse_gap(
             {model: quality[model] - purse.price * cost[model] / pool.budget_nano_usd for model in models}, gamma
         )

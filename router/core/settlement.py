@@ -38,6 +38,7 @@ Rules
 | open | outcome ok, on trial and not sure enough | held; an order to escalate, unless a refusal waits: then **settled** |
 | open | outcome ok | **settled**: the answer |
 | open, an answer is held | whatever would settle with an error | **settled**: the answer that is held |
+| open | outcome refused, on trial | an order to escalate, unless a refusal waits |
 | open | outcome not ok, final by itself (``backoff.final_code``) | **settled**: its error |
 | open | outcome not ok, another attempt is open | the attempt has ended |
 | open | outcome not ok, a refusal waits | **settled**: as a refusal |
@@ -176,6 +177,8 @@ def conclude(
             if found is not None:
                 return found
         return Step(row, Verdict(answered_by=last, body=outcome.body or {}))
+    if outcome.status == "refused" and last.trial is not None and _may_go_on(row, last.trial, now_ms):
+        return _ordered(row, escalate(last.trial.to, _asked(row)), now_ms)
     return _failed(row, last, now_ms, policy)
 
 
@@ -213,6 +216,12 @@ def _checked(
     if judged and fits and trial.judge is not None and place is not None:
         return _ordered(row, ask_judge(trial.judge, place), now_ms)
     return _ordered(row, escalate(trial.to, _asked(row)), now_ms)
+
+
+def _may_go_on(row: Row, trial: Trial, now_ms: int) -> bool:
+    """Whether a model that refuses is no reason to give up: a cascade asks the better one."""
+    waits = _is_open(row) or row.pending is not None or row.refusal is not None
+    return trial.threshold is not None and not waits and now_ms < row.slip.deadline_at_ms
 
 
 def _judged(row: Row, score: float | None, now_ms: int) -> Step:

@@ -52,7 +52,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFacts:
-    """A pool as configured. ``models`` from cheap to dear; ``weights`` for policy ``fixed``; percentages 0..100.
+    """A pool as configured. ``optimistic``: models need no evidence to be trusted. ``models`` from cheap to dear; ``weights`` for policy ``fixed``; percentages 0..100.
 
     ``budget_nano_usd`` a request, with objective ``budget``.
     """
@@ -69,6 +69,7 @@ class PoolFacts:
     objective: str = "quality_floor"
     margin: float = 0.05
     budget_nano_usd: int = 0
+    optimistic: bool = False
     cascade: CascadeFacts | None = None
 
 
@@ -281,6 +282,8 @@ def _pool_values(pool: PoolFacts) -> dict[str, Any]:
         "margin": float(pool.margin),
         "budget_nano_usd": pool.budget_nano_usd,
     }
+    if pool.optimistic:
+        values["optimistic"] = True
     return values if pool.cascade is None else values | {"cascade": pool.cascade}
 
 

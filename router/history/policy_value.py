@@ -1,6 +1,7 @@
 """What a candidate policy would have been worth and have cost, from the decisions and rewards in the topics.
 
-A candidate is fixed weights: one set for all strata, others for some. Of each decision they count among the models that were
+A candidate is fixed weights, one set for all strata, others for some; or the classifier's word, request by request: the cheapest model
+whose ``p_ok`` is at most a margin below that of the baseline. Of each decision they count among the models that were
 open then (nothing that was excluded comes back), as its router would have had it. Only pilot traffic speaks: holdout, control, pinned and
 direct requests were nobody's draw. A request's reward is that of its first choice, whoever answered in the end.
 """
@@ -27,10 +28,25 @@ from router.kafka.scan import scan
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """``weights`` by model, of any sum; ``strata``: those of a stratum, instead."""
+    """``weights`` by model, of any sum; ``strata``: those of a stratum, instead.
+
+    ``margin``: neither counts where ``p_ok`` of the request is known: then it is the cheapest model at most this much below ``baseline``.
+    """
 
     weights: Mapping[str, float]
     strata: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    margin: float | None = None
+    baseline: str = ""
+
+    def of(self, decision: Decision, models: list[str]) -> dict[str, float]:
+        """What it would have done with this request; ``models`` that were open, cheap to dear."""
+        if self.margin is not None:
+            p_ok = {one.model: one.p_ok for one in decision.candidates or () if one.p_ok is not None}
+            if self.baseline in p_ok:
+                floor = p_ok[self.baseline] - self.margin
+                good = [model for model in models if p_ok.get(model, -1.0) >= floor]
+                return {model: float(model == (good or models[-1:])[0]) for model in models}
+        return self.among(decision.stratum or "", models)
 
     def among(self, stratum: str, models: list[str]) -> dict[str, float]:
         """Of these models, cheap to dear, sum 1; the dearest where the candidate has none of them."""
@@ -62,8 +78,8 @@ class Found:
         }
 
 
-def candidate_of(text: str, models: Mapping[str, object]) -> Candidate:
-    """A model's name, or a TOML file with ``[weights]`` and, for some strata, ``[strata."CLASS/BAND"]``.
+def candidate_of(text: str, models: Mapping[str, object], baseline: str = "") -> Candidate:
+    """A model's name, or a TOML file: ``[weights]`` and, for some strata, ``[strata."CLASS/BAND"]``; or ``p_ok_margin``.
 
     Raises:
         ConfigError: what is wrong with it.
@@ -76,8 +92,10 @@ def candidate_of(text: str, models: Mapping[str, object]) -> Candidate:
         raise ConfigError(f"--policy {text}: neither a model nor a file: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{text}: {error}") from None
-    if unknown := sorted(found.keys() - {"weights", "strata"}):
-        raise ConfigError(f"{text}: {unknown[0]}: only weights and strata are known")
+    if unknown := sorted(found.keys() - {"weights", "strata", "p_ok_margin"}):
+        raise ConfigError(f"{text}: {unknown[0]}: only weights, strata and p_ok_margin are known")
+    if "p_ok_margin" in found:
+        return _by_p_ok(text, found, models, baseline)
     strata = found.get("strata", {})
     if not isinstance(strata, dict):
         raise ConfigError(f"{text}: strata: a table of strata is wanted")
@@ -85,6 +103,16 @@ def candidate_of(text: str, models: Mapping[str, object]) -> Candidate:
         _weights(f"{text}: weights", found.get("weights", {}), models),
         {name: _weights(f"{text}: strata.{name}", each, models) for name, each in strata.items()},
     )
+
+
+def _by_p_ok(text: str, found: Mapping[str, Any], models: Mapping[str, object], baseline: str) -> Candidate:
+    margin = found["p_ok_margin"]
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not -1.0 <= margin <= 1.0:
+        raise ConfigError(f"{text}: p_ok_margin: a number from -1 to 1 is wanted, not {margin!r}")
+    if "strata" in found:
+        raise ConfigError(f"{text}: strata: give p_ok_margin or strata, not both")
+    weights = _weights(f"{text}: weights", found["weights"], models) if "weights" in found else {baseline: 1.0}
+    return Candidate(weights, margin=float(margin), baseline=baseline)
 
 
 def _weights(where: str, value: Any, models: Mapping[str, object]) -> dict[str, float]:
@@ -157,7 +185,7 @@ class Tally:
         models = [one.model for one in decision.candidates or () if one.excluded is None and one.model in logged]
         if not logged.get(model):
             return
-        found, target = self._found, self._candidate.among(stratum, models or [model])
+        found, target = self._found, self._candidate.of(decision, models or [model])
         costs = {one.model: one.expected_cost_nano_usd or 0 for one in decision.candidates or ()}
         found.decisions += 1
         found.unsupported += sum(mass for name, mass in target.items() if logged.get(name, 0.0) <= 0.0)

@@ -227,7 +227,8 @@ class Settle:
     def _sample(self, place: Origin, step: Step, pair: Pair, unit: UnitLike) -> None:
         """Give an answer of a cascade's sample to those who label it."""
         for tried in step.row.tries:
-            if (tried.number, tried.model) == pair and tried.trial is not None and tried.trial.inclusion > 0.0:
+            sampled = tried.trial is not None and tried.trial.inclusion > 0.0 and tried.status == "ok"
+            if (tried.number, tried.model) == pair and sampled:
                 item = review_item(tried, step.row.slip, place, due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
                 unit.emit(self._reviews, step.row.slip.request_id.encode(), encode(item))
 

@@ -217,6 +217,7 @@ def pool_facts(name: str, config: Config) -> PoolFacts:
         objective=pool.objective,
         margin=float(pool.margin),
         budget_nano_usd=pool.budget_nano_usd_per_request or 0,
+        optimistic=pool.optimistic_start,
         cascade=cascade_facts(pool),
     )
 

@@ -12,7 +12,7 @@ from router.core.bandit.squarecb import SIZE, Regression
 from router.core.decide import PROBE_SHARE, decide, walk
 from router.core.facts import Assignment, Choice, Purse, Refusal, Warm
 from router.core.records import First
-from router.core.snapshot import StratumWeights
+from router.core.snapshot import Snapshot, StratumWeights
 from tests.core.routing import AT_MS, LEARNED, MODELS, facts, health, model, order, pool, snapshot
 
 FIRST = First(stratum="math/hard", cohort="pilot", propensity=0.7, policy_version="thompson:7", model="small")
@@ -492,6 +492,13 @@ def test_before_anything_was_learned_only_epsilon_leaves_the_baseline():
     snap = snapshot(policy="squarecb", weights={}, holdout_percent=0.0)
     found = models_of(snap, p_ok=EASY)
     assert found["large"] == pytest.approx(0.98 + 0.02 / 3, abs=0.01)
+
+
+def test_an_optimistic_start_believes_the_classifier_at_once():
+    hopeful = snapshot(policy="squarecb", weights={}, holdout_percent=0.0, optimistic=True)
+    assert models_of(hopeful, p_ok=EASY)["small"] > 0.6
+    assert models_of(hopeful, p_ok=HARD)["large"] > 0.6
+    assert Snapshot.from_canonical(hopeful.canonical()) == hopeful
 
 
 def test_a_choice_carries_the_context_of_the_model_that_was_chosen():

@@ -367,3 +367,15 @@ def test_what_is_only_observed_is_judged_and_goes_out_whatever_the_judge_says():
     assert given_out(step) == ("small", DOUBTFUL, None)
     assert step.verdict.answered_by.confidence == 0.0
     assert given_out(doubted(1.0, slip=slip, place=PLACE, room=5)) == ("small", DOUBTFUL, None)
+
+
+def test_what_the_cheap_model_refuses_is_asked_of_the_better_one():
+    step = concluded(opened(ON_TRIAL), ON_TRIAL, "refused", code="content_filter")
+    assert (step.verdict, step.row.pending.again.reason, step.row.pending.again.prefer) == (None, "escalate", "mid")
+    assert row_from_bytes(row_to_bytes(step.row)) == step.row
+    assert concluded(step.row, BETTER).verdict.answered_by.model == "mid"
+    twice = concluded(step.row, BETTER, "refused", code="content_filter")
+    assert twice.verdict.error.code == "content_refused"
+    observed = replace(FIRST, trial=Trial("mid", None))
+    alone = concluded(opened(observed), observed, "refused", code="content_filter")
+    assert alone.verdict.error.code == "content_refused"

@@ -133,7 +133,7 @@ def test_too_few_judgements_are_no_estimate():
         ("[weights]\nsmall = 0", "all weights are 0"),
         ("[weights]\nnobody = 1", "there is no model 'nobody'; models: small, mid, large"),
         ("[strata.'math/hard']\nsmall = 1", "weights: a table of models"),
-        ("weight = 1", "weight: only weights and strata"),
+        ("weight = 1", "weight: only weights, strata and p_ok_margin"),
         ("[weights]\nsmall = 1\n[strata]\n'math/hard' = 3", "strata.math/hard: a table"),
         ("[weights", "candidate.toml: "),
     ],
@@ -152,3 +152,31 @@ def test_a_candidate_is_a_model_or_a_file(tmp_path):
     assert candidate_of(str(file), MODELS) == Candidate({"small": 0.7, "large": 0.3}, {"math/hard": {"large": 1.0}})
     with pytest.raises(ConfigError, match="neither a model nor a file"):
         candidate_of("absent", MODELS)
+
+
+def test_a_candidate_may_go_by_the_classifiers_word(tmp_path):
+    said = [{"small": 0.9, "mid": 0.9, "large": 0.92}, {"small": 0.4, "mid": 0.89, "large": 0.92}, {}]
+    decisions = [decided(n, world(), p_ok=said[n % 3]) for n in range(6)]
+    candidate = Candidate({"large": 1.0}, margin=0.05, baseline="large")
+    chosen = [candidate.of(one, list(MODELS)) for one in decisions[:3]]
+    assert [max(one, key=one.get) for one in chosen] == ["small", "mid", "large"]
+    assert candidate.of(decisions[0], ["mid", "large"]) == {"mid": 1.0, "large": 0.0}
+    file = tmp_path / "candidate.toml"
+    file.write_text("p_ok_margin = 0.05\n")
+    assert candidate_of(str(file), MODELS, "large") == candidate
+    assert tally_of(decisions * 20, candidate).unsupported == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("p_ok_margin = 2", "from -1 to 1"),
+        ("p_ok_margin = true", "from -1 to 1"),
+        ('p_ok_margin = 0.1\n[strata."a/b"]\nsmall = 1', "not both"),
+    ],
+)
+def test_a_margin_that_makes_no_sense_is_refused(tmp_path, text, problem):
+    file = tmp_path / "candidate.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=problem):
+        candidate_of(str(file), MODELS, "large")

@@ -376,3 +376,17 @@ def test_an_opinion_of_a_judged_answer_speaks_for_the_cascade():
     system.log.advance(3_000, step_ms=500)
     (reward,) = system.all(Reward, "rewards")
     assert (reward.model, reward.arm, reward.answered_by_attempt) == ("small", "small>large", 1)
+
+
+def test_a_refusal_of_the_provider_escalates_and_is_in_no_sample(system):
+    system.answers["small"] = "refused"
+    found = run(system, "one")["one"].router
+    assert [(one.model, one.status, one.reason) for one in found.attempts] == [
+        ("small", "refused", "routed"),
+        ("large", "ok", "escalate"),
+    ]
+    assert system.all(ReviewItem, "reviews") == []
+    system.opine(1.0, kind="thumbs", source="user", feedback_token=found.feedback_token)
+    system.log.advance(3_000, step_ms=500)
+    (reward,) = system.all(Reward, "rewards")
+    assert (reward.arm, reward.model) == ("small>large", "large")
