@@ -43,9 +43,10 @@ from benchmarks.report import Report, finish, options
 from router.core.bandit import POLICIES, Arms, Observation, SquareCB
 from router.core.bandit.decay import LANDMARK_MS
 from router.core.bandit.squarecb import Regression, context_of, inverse_gap, predict
-from router.core.decide import decide, walk
+from router.core.decide import decide
 from router.core.facts import Choice, RequestFacts
 from router.core.features import features_of
+from router.core.mix import walk
 from router.core.price import Price
 from router.core.records import Spending
 from router.core.snapshot import ModelFacts, PoolFacts, Snapshot, StratumWeights

@@ -56,6 +56,7 @@ NAMES = (
     "learn",
     "ope",
     "cascade",
+    "adapt",
 )
 #: Benchmarks that run only where data of others are there, and the variable that names them.
 NEEDS = dict.fromkeys(("learn", "ope", "cascade"), "POINTSMAN_BENCH_ANSWERS")

@@ -99,7 +99,7 @@ def page(found: list[Outlook], pool: str, settings: PoolConfig) -> str:
     """A plan for people."""
     cascade = settings.cascade
     assert cascade is not None
-    cheap, to = settings.models[0], cascade.escalate_to or settings.baseline
+    cheap, to = settings.models[0], settings.escalate_to
     lines = [
         f"pool {pool}: {cheap} answers first, {to} where that is not sure enough",
         f"at most {cascade.target_risk:.1%} of the requests may get a bad answer of {cheap} (wrong about that: {cascade.delta:.0%})",

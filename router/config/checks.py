@@ -112,7 +112,7 @@ def _cascade(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
     cascade, cheap = pool.cascade, pool.models[0]
     if cascade is None:
         return
-    to = cascade.escalate_to or pool.baseline
+    to = pool.escalate_to
     yield from _known(f"{key}.escalate_to", [to], "model", pool.models, "this pool's models")
     if pool.baseline == cheap:
         yield f"{key}", f'"{cheap}", the cheapest model, is the baseline: there is no better one to ask'

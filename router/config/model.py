@@ -303,6 +303,11 @@ class PoolConfig(Section):
         return data
 
     @property
+    def escalate_to(self) -> str:
+        """Who is asked in a cascade where the first of ``models`` is not sure enough."""
+        return (self.cascade.escalate_to if self.cascade is not None else None) or self.baseline
+
+    @property
     def budget_nano_usd_per_request(self) -> int | None:
         """The budget in nano-dollars."""
         return None if self.budget_usd_per_request is None else nano_usd(self.budget_usd_per_request)

@@ -76,7 +76,7 @@ class Outlook:
 async def outlooks(client: Client, names: Names, pool: str, config: PoolConfig) -> list[Outlook]:
     """From all usage and labels that are still kept."""
     assert config.cascade is not None
-    cheap, to = config.models[0], config.cascade.escalate_to or config.baseline
+    cheap, to = config.models[0], config.escalate_to
     calls: defaultdict[str, defaultdict[str, Calls]] = defaultdict(lambda: defaultdict(Calls))
     async for record in scan(client, [names.of("usage")]):
         if record.value is not None:
@@ -102,7 +102,7 @@ def outlook(stratum: str, labels: Sequence[Label], config: PoolConfig, calls: Ma
     threshold = float(cascade.threshold) if found.threshold is None else found.threshold
     total = sum(one.weight for one in served)
     share = sum(one.weight for one in served if one.confidence < threshold) / total if total else None
-    cheap, to = config.models[0], cascade.escalate_to or config.baseline
+    cheap, to = config.models[0], config.escalate_to
     mine, theirs = calls.get(cheap, Calls()), calls.get(to, Calls())
     cost = {cheap: mine.mean_nano_usd, to: theirs.mean_nano_usd, "cascade": None}
     if share is not None and (low := cost[cheap]) is not None and (high := cost[to]) is not None:

@@ -88,7 +88,7 @@ def cascade_of(pool: PoolConfig) -> Cascade | None:
         return None
     return Cascade(
         cheap=pool.models[0],
-        to=found.escalate_to or pool.baseline,
+        to=pool.escalate_to,
         threshold=float(found.threshold),
         target=float(found.target_risk),
         delta=float(found.delta),

@@ -229,7 +229,7 @@ def cascade_facts(pool: PoolConfig) -> CascadeFacts | None:
         return None
     return CascadeFacts(
         cheap=pool.models[0],
-        to=found.escalate_to or pool.baseline,
+        to=pool.escalate_to,
         threshold=float(found.threshold),
         label_percent=float(found.label_percent),
         judge=pool.judge if found.signal == "judge" else None,

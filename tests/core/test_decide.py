@@ -9,8 +9,9 @@ from router.contract.errors import Code
 from router.contract.records import Decision, Origin
 from router.core.audit import decision_record, facts_of
 from router.core.bandit.squarecb import SIZE, Regression
-from router.core.decide import PROBE_SHARE, decide, walk
+from router.core.decide import decide
 from router.core.facts import Assignment, Choice, Purse, Refusal, Warm
+from router.core.mix import PROBE_SHARE, walk
 from router.core.records import First
 from router.core.snapshot import Snapshot, StratumWeights
 from tests.core.routing import AT_MS, LEARNED, MODELS, facts, health, model, order, pool, snapshot
