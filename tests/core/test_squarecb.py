@@ -2,14 +2,22 @@
 
 import random
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.bandit import Arms, Observation, SquareCB
+from router.core.bandit.contract import HALF_LIFE_MS, MAX_WEIGHT, TRUST
 from router.core.bandit.decay import LANDMARK_MS
 from router.core.bandit.squarecb import (
+    ANCHOR,
+    GAIN,
+    PRIOR,
+    QUICK,
+    QUICK_RIDGE,
     RELEASED,
+    RIDGE,
     SIZE,
     UNTAUGHT,
     Regression,
@@ -76,6 +84,81 @@ def test_evidence_that_fades_gives_the_classifier_its_word_back():
     before, later = learned(*rewards), learned(*rewards, at_ms=NOW_MS + 300 * DAY_MS)
     assert predict(before, "small", x) < 0.1
     assert predict(later, "small", x) > 0.8
+
+
+raw = st.builds(
+    Observation,
+    model=st.sampled_from(["small", "mid", "large"]),
+    kind=st.sampled_from(["review", "thumbs", "label"]),
+    source=st.just("reviewer"),
+    reward=st.floats(-0.2, 1.2),
+    weight=st.floats(0, 1.5 * MAX_WEIGHT),
+    at_ms=st.integers(NOW_MS - 60 * DAY_MS, NOW_MS),
+    context=st.builds(context_of, st.floats(0, 1), st.integers(0, 5000), st.sampled_from([(), ("tools",)])),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(raw, min_size=1, max_size=60), st.booleans())
+def test_estimates_are_those_of_least_squares_on_the_raw_observations(rewards, incident):
+    """Recomputed without sums: all observations as rows of one matrix, weighted as they are old; ridges as rows more."""
+    arms = Arms(models=("small", "mid", "large"), baseline="large")
+    event_ms, kept = NOW_MS - 20 * DAY_MS, 0.25
+    state = POLICY.empty()
+    if incident:
+        state = POLICY.forget(state, "mid", kept, event_ms)
+    found = POLICY.regression(POLICY.update(state, rewards, NOW_MS), arms, NOW_MS)
+
+    model, kind = (np.array([getattr(one, name) for one in rewards]) for name in ("model", "kind"))
+    x = np.array([one.context for one in rewards])
+    age = NOW_MS - np.array([one.at_ms for one in rewards])
+    missed = np.clip([one.reward for one in rewards], 0, 1) - (x[:, 1] + 1) / 2
+    weight = np.minimum([one.weight for one in rewards], MAX_WEIGHT)
+    if incident:
+        weight = np.where((model == "mid") & (age > NOW_MS - event_ms), kept * weight, weight)
+    slow, quick = weight * 0.5 ** (age / HALF_LIFE_MS), weight * 0.5 ** (age / HALF_LIFE_MS * QUICK)
+    for name in set(kind):
+        every, own = kind == name, (kind == name) & (model == "large")
+        mean = np.average(missed[every], weights=slow[every]) if slow[every].any() else 0.0
+        missed[every] -= (slow[own] @ missed[own] + ANCHOR * mean) / (slow[own].sum() + ANCHOR)
+    trust = np.array([TRUST[one] for one in kind])
+
+    observed = 0.0
+    for name in arms.models:
+        own = model == name
+        root = np.sqrt(trust * slow)[own]
+        rows = np.vstack([root[:, None] * x[own], np.sqrt(RIDGE) * np.eye(SIZE)])
+        theta = np.linalg.lstsq(rows, np.append(root * missed[own], np.zeros(SIZE)), rcond=None)[0]
+        last = (trust * quick)[own]
+        theta[0] += last @ (missed[own] - x[own] @ theta) / (last.sum() + QUICK_RIDGE)
+        assert found.theta[name] == pytest.approx(theta, abs=1e-4)
+        assert found.n[name] == pytest.approx((trust * slow)[own].sum(), abs=1e-3)
+        observed += (trust * slow)[own].sum()
+    assert found.gamma == pytest.approx(GAIN * np.sqrt(observed + PRIOR), rel=1e-4)
+
+
+guesses = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8)
+
+
+@given(guesses, st.floats(1, 5000))
+def test_what_a_choice_loses_is_paid_for_by_what_it_teaches(guessed, gamma):
+    """Lemma 3 of Foster and Rakhlin, whatever the truth: regret - gamma / 4 x squared error of the guess <= 2 K / gamma."""
+    guess, truth = np.array(guessed).T
+    chance = np.array(list(inverse_gap(dict(enumerate(guess)), gamma).values()))
+    loses = chance @ (truth.max() - truth)
+    teaches = chance @ (guess - truth) ** 2
+    assert loses - gamma / 4 * teaches <= 2 * len(guess) / gamma + 1e-9
+
+
+@given(guesses, st.floats(1, 5000))
+def test_inverse_gaps_are_the_formula_and_cost_little(guessed, gamma):
+    guess = np.array(guessed)[:, 0]
+    chance = np.array(list(inverse_gap(dict(enumerate(guess)), gamma).values()))
+    best = int(np.argmax(guess))
+    others = np.arange(len(guess)) != best
+    assert chance[others] == pytest.approx(1 / (len(guess) + gamma * (guess[best] - guess[others])))
+    assert chance[best] == pytest.approx(1 - chance[others].sum())
+    assert chance @ (guess[best] - guess) <= (len(guess) - 1) / gamma + 1e-9
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.floats(-5, 5), min_size=1), st.floats(1, 5000))
