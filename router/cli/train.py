@@ -20,19 +20,26 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_FILE)
 @click.option("--out", type=_FILE, required=True, metavar="M.npz", help="The classifier; a report goes beside it.")
-@click.option("--folds", type=click.IntRange(2, 50), default=5, show_default=True, help="Parts left out in turn.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 50),
+    default=5,
+    show_default=True,
+    help="Parts left out in turn, to choose and to report.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the folds and the intervals.")
 def train(*, files: tuple[Path, ...], out: Path, folds: int, seed: int) -> None:
     """Fit a classifier to rows of real answers: task class, and p_ok of each model.
 
-    Rows are JSONL as docs/classifier.md describes them. Writes M.npz and, in M-report/, a model card with pictures.
+    Rows are JSONL as docs/classifier.md describes them. Writes M.npz and, in M-report/, a model card with pictures. Figures are
+    of nested cross-validation: each row is judged by what was fitted and chosen without it.
     """
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from router.contract.errors import ConfigError
     from router.train.fit import LEAST_ROWS
-    from router.train.report import trained, write_report
+    from router.train.report import HELD_OUT_BY, trained, write_report
     from router.train.rows import enough, read_rows
 
     found = read_rows(files)
@@ -54,7 +61,7 @@ def train(*, files: tuple[Path, ...], out: Path, folds: int, seed: int) -> None:
         made = trained(rows, files=[file.name for file in files], folds=folds, seed=seed, progress=tell)
     out.write_bytes(made.artefact.to_bytes())
     folder = write_report(out.with_name(f"{out.stem}-report"), made)
-    click.echo(page(made.evaluation, f"held out, {folds} folds"))
+    click.echo(page(made.evaluation, f"held out by {HELD_OUT_BY}, {folds} folds, seed {seed}"))
     click.echo(f"\n{out}: version {made.artefact.version}, {out.stat().st_size:,} bytes; report: {folder / 'card.md'}")
 
 

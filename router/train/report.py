@@ -20,6 +20,9 @@ from router.train.score import Evaluation, evaluate
 
 Array = NDArray[np.float64]
 
+#: What is said wherever figures of a training are shown.
+HELD_OUT_BY = "nested cross-validation"
+
 CARD = """# Classifier {version}
 
 {rows:,} rows of {files}; pointsman {pointsman}, {date}.
@@ -33,12 +36,13 @@ CARD = """# Classifier {version}
 - **Sees** the last user message: its words and pairs of words without case, hashed, and some numbers of its surface. No text is
   in the file; whoever has it can test whether a word mattered.
 - **Classes**: {classes}.
-- **Shrinking** (C): {strength:g}, by log loss on rows left out.
-- Held-out figures are of heads like these, fitted to {share:.0f} % of the rows; on other traffic they will be worse. Judge with
+- **Shrinking** (C): {strength:g}, by log loss on rows left out; in the folds {strengths}.
+- **Nested**: each row was judged by heads, shrinking, slopes and a scale of the surface that were fitted and chosen without it, on
+  {share:.0f} % of the rows. All figures above, and the calibration errors, are of these; on other traffic they will be worse. Judge with
   `pointsman evaluate` on rows of your own.
 """
 
-ROUTING = """Held out ({folds} folds), calls to `{strong}` saved by `{cheap}`, 95 % intervals:
+ROUTING = """Held out by {by} ({folds} folds, seed {seed}), calls to `{strong}` saved by `{cheap}`, 95 % intervals:
 
 | way to route | APGR | CPT50 | CPT80 | CPT95 | APGR less ours |
 |---|---|---|---|---|---|
@@ -64,13 +68,15 @@ class Trained:
     quality: Mapping[str, Array]
     files: Sequence[str]
     folds: int
+    seed: int
     strength: float
+    strengths: Sequence[float]
 
 
 def trained(
     rows: Sequence[Row], *, files: Sequence[str], folds: int = 5, seed: int = 0, progress: Progress | None = None
 ) -> Trained:
-    """The classifier of these rows, judged by the scores of each row that were made without it.
+    """The classifier of these rows, judged by what it says of each row when it was made without it (``fit``: nested).
 
     Raises:
         ConfigError: as ``fit.fit`` and ``score.evaluate``.
@@ -82,7 +88,10 @@ def trained(
         "rows": len(rows),
         "files": list(files),
         "folds": folds,
+        "seed": seed,
         "strength": fitted.strength,
+        "strengths_in_folds": list(fitted.strengths),
+        "held_out_by": HELD_OUT_BY,
         "held_out": found.document(),
         "pointsman": __version__,
     }
@@ -93,7 +102,9 @@ def trained(
         quality=known.quality,
         files=files,
         folds=folds,
+        seed=seed,
         strength=fitted.strength,
+        strengths=fitted.strengths,
     )
 
 
@@ -116,6 +127,8 @@ def write_report(folder: Path, made: Trained) -> Path:
                 for model, quality in found.quality.items()
             ),
             routing=(ROUTING if found.ways else NO_ROUTING).format(
+                by=HELD_OUT_BY,
+                seed=made.seed,
                 folds=made.folds,
                 strong=found.strong,
                 cheap=found.cheap,
@@ -123,7 +136,9 @@ def write_report(folder: Path, made: Trained) -> Path:
                 ways="\n".join(_way(way) for way in found.ways),
             ),
             classes=", ".join(f"`{name}`" for name in made.artefact.heads.classes) or "none were named in the rows",
+            seed=made.seed,
             strength=made.strength,
+            strengths=", ".join(f"{strength:g}" for strength in made.strengths),
             share=100 * (1 - 1 / made.folds),
         )
     )

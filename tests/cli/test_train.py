@@ -22,6 +22,7 @@ def model(folder):
 
 def test_a_classifier_and_its_report_are_written(model):
     report = model.parent / "model-report"
+    assert "nested cross-validation (3 folds, seed 0)" in (report / "card.md").read_text()
     assert {path.name for path in report.iterdir()} == {"card.md", "curve.png", "reliability.png"}
     assert model.stat().st_size < 1024 * 1024
 

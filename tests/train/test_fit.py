@@ -52,9 +52,58 @@ def test_held_out_figures_are_those_of_rows_that_it_has_not_seen(made, unseen):
     )
 
 
+def test_nothing_that_a_row_is_judged_by_has_seen_its_answers(seen):
+    """With all answers of one fold turned round, what is said of that fold stays the same to the last bit."""
+    few = seen[:240]
+    _, asked = next(split([row.prompt.last_user_text for row in few], 3, seed=0))
+    turned = [
+        replace(row, arms={name: replace(arm, quality=1.0 - arm.quality) for name, arm in row.arms.items()})
+        if at in set(asked.tolist())
+        else row
+        for at, row in enumerate(few)
+    ]
+    before, after = fit(few, folds=3).held_out, fit(turned, folds=3).held_out
+    assert np.array_equal(before[asked], after[asked])
+    others = np.setdiff1d(np.arange(len(few)), asked)
+    assert not np.isclose(before[others], after[others]).any()
+
+
+def test_nothing_that_a_row_is_judged_by_has_seen_another_text_of_its_fold(seen, tmp_path):
+    few = seen[:240]
+    _, asked = next(split([row.prompt.last_user_text for row in few], 3, seed=0))
+    odd = {"id": "odd", "prompt": "\n= 1? " * 400, "arms": {"strong": {"quality": 1}, "cheap": {"quality": 0}}}
+    (other,) = read_rows([write(tmp_path / "odd.jsonl", [odd])])
+    changed = [other if at == asked[0] else row for at, row in enumerate(few)]
+    before, after = fit(few, folds=3).held_out, fit(changed, folds=3).held_out
+    assert np.array_equal(before[asked[1:]], after[asked[1:]])
+    assert before[asked[0]] != pytest.approx(after[asked[0]])
+
+
+def test_a_fold_in_which_all_answers_are_alike_is_no_error(seen):
+    """One bad answer in all: the parts without it know good ones only."""
+    rows = [
+        replace(
+            row, arms={name: replace(arm, quality=float(at > 0 or name == "cheap")) for name, arm in row.arms.items()}
+        )
+        for at, row in enumerate(seen[:120])
+    ]
+    rows[1] = replace(rows[1], arms=rows[1].arms | {"cheap": replace(rows[1].arms["cheap"], quality=0.0)})
+    fitted = fit(rows, folds=3)
+    assert ((fitted.held_out > 0.9) & (fitted.held_out < 1.0)).mean() > 0.95
+
+
+def test_progress_is_told_step_by_step_to_the_end(seen):
+    told = {}
+    fit(seen[:120], folds=2, progress=lambda what, done, total: told.setdefault(what, []).append((done, total)))
+    assert {"judging each fold by what the others teach", "fitting to all rows"} <= told.keys()
+    for steps in told.values():
+        assert [done for done, _ in steps] == list(range(1, steps[0][1] + 1))
+
+
 def test_the_file_says_the_same(made, unseen):
     again = Artefact.from_bytes(made.artefact.to_bytes())
     assert np.array_equal(p_ok_of(again, unseen), p_ok_of(made.artefact, unseen))
+    assert again.card["held_out_by"] == "nested cross-validation"
     assert again.card["held_out"]["apgr"]["value"] == made.evaluation.ways[0].apgr.value
 
 
@@ -105,6 +154,7 @@ def test_the_report_has_a_card_and_its_pictures(made, tmp_path):
     folder = write_report(tmp_path / "report", made)
     card = (folder / "card.md").read_text()
     assert made.artefact.version in card
+    assert "nested cross-validation (5 folds, seed 0)" in card
     assert "`science`, `service`" in card
     for name in ("curve.png", "reliability.png"):
         assert name in card
