@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file
 
 from benchmarks.learn import ANSWERS, World, world_of
 from benchmarks.report import Report, finish, options
-from router.core.risk import GRID, Label, calibrate, in_force, with_labels
+from router.core.labels import Labels
+from router.core.risk import GRID, Label, calibrate
 
 TARGET, DELTA = 0.05, 0.1
 #: Half of a grade and more of noise: of a bad answer the model is less sure, by so much.
@@ -127,17 +128,22 @@ def _drift(report: Report, answers: Answers, runs: int) -> None:
     delays, false = [], 0
     for seed in range(max(runs // 10, 10)):
         draw = np.random.default_rng(seed)
-        known = with_labels([], labels_of(answers, seed, 1000), 0.5, TARGET)
-        held = in_force(known, 0.5, TARGET, DELTA).threshold
-        calm = [one._replace(at_ms=one.at_ms + 1000, held=held) for one in labels_of(answers, seed + 10_000, 1000)]
-        after = with_labels(known, calm, 0.5, TARGET)
-        false += min(one.at_ms for one in after) >= 1000
+        known = Labels("").adding(labels_of(answers, seed, 1000), TARGET, 1000)
+        held = known.in_force(0.5, TARGET, DELTA).threshold
+        calm = [
+            one._replace(at_ms=one.at_ms + 1000, held=held, promised=True)
+            for one in labels_of(answers, seed + 10_000, 1000)
+        ]
+        after = known.adding(calm, TARGET, 2000)
+        false += after.watched_ms > 0
         spoilt = [
-            one._replace(at_ms=one.at_ms + 2000, held=held, quality=0.0 if draw.random() < 1 / 3 else one.quality)
+            one._replace(
+                at_ms=one.at_ms + 2000, held=held, promised=True, quality=0.0 if draw.random() < 1 / 3 else one.quality
+            )
             for one in labels_of(answers, seed + 20_000, 1000)
         ]
         for count in range(20, 1001, 20):
-            if min(one.at_ms for one in with_labels(known, spoilt[:count], 0.5, TARGET)) >= 1000:
+            if known.adding(spoilt[:count], TARGET, 3000).watched_ms > 0:
                 delays.append(count)
                 break
         else:

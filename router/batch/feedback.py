@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import orjson
 from aiokafka.errors import KafkaError
 
 from router.contract.codec import decode, encode
@@ -14,14 +15,25 @@ from router.kafka.client import Client
 SEND_RECORDS = 1000
 
 
+def unsaid(line: bytes) -> bool:
+    """Whether a line is an answer of ``cascade sample`` that nobody has labelled yet."""
+    if b'"value":null' not in line.replace(b" ", b""):
+        return False
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(found, dict) and "value" in found and found["value"] is None
+
+
 def parse(lines: Iterable[bytes], name: str) -> Iterator[Feedback]:
-    """One feedback a line; empty lines are passed over.
+    """One feedback a line; empty lines, and those without a value yet, are passed over.
 
     Raises:
         ConfigError: names the line and what is wrong with it.
     """
     for number, line in enumerate(lines, 1):
-        if line.strip():
+        if line.strip() and not unsaid(line):
             try:
                 yield decode(Feedback, line)
             except BadRecord as error:

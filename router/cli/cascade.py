@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from router.history.cascade import Outlook
 
 
+#: Labels that show a risk of five per cent, if none of them is bad.
+FEW = 60
+
+
 @click.group
 def cascade() -> None:
     """Ask the cheap model first, a better one where the answer is not sure enough."""
@@ -37,12 +41,16 @@ def plan(config: Config, file: Path | None, *, pool: str, as_json: bool) -> None
 
     from router.contract.topics import Names
     from router.history.cascade import documents, named, outlooks
+    from router.stages.snapshot import cascade_facts
 
-    settings = _pool(config, pool)
+    config = _with_cascade(config, pool)
+    settings = config.pools[pool]
     if file is not None:
         found = list(named(file, settings))
     else:
-        found = asyncio.run(outlooks(client_of(config), Names(config.kafka.prefix), pool, settings))
+        facts = cascade_facts(settings, config.models)
+        scale = "" if facts is None else facts.scale
+        found = asyncio.run(outlooks(client_of(config), Names(config.kafka.prefix), pool, settings, scale))
     if as_json:
         document = {"pool": pool, "strata": documents(found)}
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
@@ -66,7 +74,7 @@ def sample(config: Config, *, pool: str, most: int, out: Path | None) -> None:
     import orjson
 
     from router.contract.topics import Names
-    from router.history.cascade import to_label
+    from router.history.cascade_sample import to_label
 
     if pool not in config.pools:
         raise ConfigError(f"--pool: there is no pool {pool!r}; pools: {', '.join(config.pools)}")
@@ -80,11 +88,11 @@ def sample(config: Config, *, pool: str, most: int, out: Path | None) -> None:
     why = (
         "" if lines or (found is not None and found.label_percent > 0) else f": pools.{pool}.cascade.label_percent is 0"
     )
-    click.echo(f"{len(lines)} answers to label{why}", err=True)
+    click.echo(f"{len(lines)} answers to label{why}; of those older than two days the text is gone", err=True)
 
 
-def _pool(config: Config, name: str) -> PoolConfig:
-    """The pool, with a cascade: its own, or one with every default."""
+def _with_cascade(config: Config, name: str) -> Config:
+    """The configuration, with a cascade in the pool: its own, or one with every default."""
     from router.config import CascadeConfig
 
     if name not in config.pools:
@@ -92,7 +100,10 @@ def _pool(config: Config, name: str) -> PoolConfig:
     pool = config.pools[name]
     if pool.models[0] == pool.baseline:
         raise ConfigError(f"pool {name}: its cheapest model is its baseline: there is no better one to ask")
-    return pool if pool.cascade is not None else pool.model_copy(update={"cascade": CascadeConfig()})
+    if pool.cascade is not None:
+        return config
+    with_one = pool.model_copy(update={"cascade": CascadeConfig()})
+    return config.model_copy(update={"pools": {**config.pools, name: with_one}})
 
 
 def page(found: list[Outlook], pool: str, settings: PoolConfig) -> str:
@@ -102,7 +113,7 @@ def page(found: list[Outlook], pool: str, settings: PoolConfig) -> str:
     cheap, to = settings.models[0], settings.escalate_to
     lines = [
         f"pool {pool}: {cheap} answers first, {to} where that is not sure enough",
-        f"at most {cascade.target_risk:.1%} of the requests may get a bad answer of {cheap} (wrong about that: {cascade.delta:.0%})",
+        f"wanted: at most {cascade.target_risk:.1%} of the requests get a bad answer of {cheap}, with {1 - cascade.delta:.0%} confidence",
     ]
     if not found:
         return "\n".join([*lines, "nothing is known yet: no usage and no labels of this pool are kept"])
@@ -112,11 +123,16 @@ def page(found: list[Outlook], pool: str, settings: PoolConfig) -> str:
             lines.append(f"  {_money(one, cheap, to)}")
         if any(value is not None for value in one.p50_ms.values()):
             lines.append(f"  {_time(one, cheap, to)}")
-    if any(one.calibration.threshold is None for one in found):
+    if any(not one.calibrated for one in found):
+        first = (
+            ""
+            if cascade.label_percent
+            else f"set pools.{pool}.cascade.label_percent (observe = true: nothing escalates yet), then "
+        )
         lines += [
             "",
-            f"To calibrate: set pools.{pool}.cascade.label_percent (and observe = true, so that nothing escalates yet), then",
-            f"  pointsman cascade sample --pool {pool} --out labels.jsonl    and send it back with    pointsman feedback labels.jsonl",
+            f"To calibrate: {first}pointsman cascade sample --pool {pool} --out labels.jsonl, put a value into each line,",
+            "  pointsman feedback labels.jsonl",
         ]
     return "\n".join(lines)
 
@@ -126,8 +142,11 @@ def _threshold(one: Outlook) -> str:
     if not known.labels:
         return f"no labels; threshold {one.threshold:g} as configured, its risk is not known"
     share = "" if one.escalates is None else f"; {one.escalates:.0%} of the answers escalate"
-    if known.threshold is None:
-        return f"{known.labels} labels are too few to show the risk; threshold {one.threshold:g} as configured{share}"
+    if not one.calibrated:
+        why = (
+            "too few to show the risk" if known.labels < FEW else "and none of the thresholds is shown to keep the risk"
+        )
+        return f"{known.labels} labels, {why}; threshold {one.threshold:g} as configured{share}"
     return f"threshold {one.threshold:.3f} by {known.labels} labels; risk {known.risk:.1%} as seen, below {known.bound:.1%}{share}"
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 @click.option("--kind", type=click.Choice(get_args(FeedbackKind)))
 @click.option("--value", type=float, metavar="0..1", help="1 is best; for retry and abandon: 1 says that it happened.")
 @click.option("--source", type=click.Choice(get_args(FeedbackSource)), default="user", show_default=True)
+@click.option(
+    "--attempt", type=int, metavar="N", help="Whose answer it is about, if not the result's (a cascade's sample)."
+)
 @click.option("--comment", metavar="TEXT")
 @common
 def feedback(config: Config, file: str | None, **one: str | float | None) -> None:
@@ -33,20 +36,22 @@ def feedback(config: Config, file: str | None, **one: str | float | None) -> Non
     from router.batch import feedback as sending
     from router.contract.topics import Names
 
-    given = _read(file) if file is not None else [_single(one)]
+    given, left = _read(file) if file is not None else ([_single(one)], 0)
     asyncio.run(sending.send(client_of(config), Names(config.kafka.prefix).of("feedback"), given))
-    click.echo(f"{len(given)} sent", err=True)
+    click.echo(f"{len(given)} sent" + (f", {left} without a value passed over" if left else ""), err=True)
 
 
-def _read(file: str) -> list[Feedback]:
-    from router.batch.feedback import parse
+def _read(file: str) -> tuple[list[Feedback], int]:
+    """What a file says, and how many of its lines say nothing yet."""
+    from router.batch.feedback import parse, unsaid
 
     if file == "-":
-        return list(parse(sys.stdin.buffer, "standard input"))
-    if not Path(file).is_file():
+        lines, name = sys.stdin.buffer.readlines(), "standard input"
+    elif Path(file).is_file():
+        lines, name = Path(file).read_bytes().splitlines(), file
+    else:
         raise ConfigError(f"{file}: no such file")
-    with Path(file).open("rb") as lines:
-        return list(parse(lines, file))
+    return list(parse(lines, name)), sum(map(unsaid, lines))
 
 
 def _single(one: dict[str, str | float | None]) -> Feedback:
@@ -63,5 +68,6 @@ def _single(one: dict[str, str | float | None]) -> Feedback:
         "value": one["value"],
         "source": one["source"],
         "comment": one["comment"],
+        "attempt": one["attempt"],
     }
     return next(parse([orjson.dumps(record)], "feedback"))

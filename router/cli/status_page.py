@@ -129,7 +129,9 @@ def _traffic(document: Json) -> Iterator[RenderableType]:
     yield line(f"{count(requests)} results, {count(ok)} ok{share}" + (f"; failed: {failed}" if failed else ""))
     names = ("attempts", "retries", "fallbacks")
     calls, retries, fallbacks = (count(traffic[name]["value"]) for name in names)
-    yield line(f"{calls} calls, {retries} retries, {fallbacks} fallbacks")
+    on = traffic["escalations"]["value"]
+    escalations = f", {count(on)} of cascades" if on else ""
+    yield line(f"{calls} calls, {retries} retries, {fallbacks} fallbacks{escalations}")
     final = count(traffic["requests"]["final"])
     if traffic["window"]:
         yield line(f"final up to {_clock(traffic['window']['final_to'])}: {final} results", "dim")
@@ -293,6 +295,16 @@ def _weights(document: Json, wide: bool) -> Iterator[RenderableType]:
         for one in document["weights"]
     ]
     yield from table(("~slice", "~share of each model", "*~evidence", "*policy", ">age"), rows, wide)
+    cascades = [
+        (f"{one['pool']}/{one['stratum']}", one["cascade"]) for one in document["weights"] if one.get("cascade")
+    ]
+    for name, cascade in cascades:
+        how = "calibrated" if cascade["calibrated"] else "as configured, too few labels"
+        labels = sum(one["labels"] for one in cascade["served"].values())
+        yield line(
+            f"{name}: answers go on to {cascade['to']} below a confidence of {cascade['threshold']:.3f} ({how}: {count(labels)}"
+            f" labels), {cascade['escalates']:.0%} of them"
+        )
 
 
 def _alerts(document: Json) -> Iterator[RenderableType]:

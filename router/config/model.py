@@ -277,7 +277,7 @@ class PoolConfig(Section):
     """With policy ``squarecb``: believe the classifier's ``p_ok`` from the first request on. Else a model gets its share only as its first
     20 rewards in a stratum come in, and until then the baseline has it."""
     max_attempts: Annotated[Whole, Field(ge=1, le=20)] = 4
-    """Tries of one request, retries and fallbacks together."""
+    """Tries of one request, retries and fallbacks together; what a cascade asks beyond its first answer comes on top."""
     rollout_percent: Percent = 100
     """Of what the holdout leaves: the share that the policy decides; the rest goes to the baseline."""
     holdout_percent: Percent = 2

@@ -159,6 +159,7 @@ class CascadeTrial:
     threshold: Share | None
     inclusion: Share
     judge: str | None = None
+    calibrated: Flag = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,12 +285,18 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CascadeLabel:
-    """What is known of a labelled answer: its confidence, the model as served, the threshold that held, its inclusion probability."""
+    """What is known of a labelled answer: its confidence, the model as served, the threshold that held, its inclusion probability.
+
+    ``calibrated``: the threshold was; ``scale``: a hash of what the confidence means; ``at_ms``: when the request was settled.
+    """
 
     confidence: Share
     served_model: str
     threshold: Share | None
     inclusion: Share
+    calibrated: Flag
+    scale: str
+    at_ms: Integer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,13 +346,14 @@ class ServedRisk:
 class CascadeThreshold:
     """What a stratum asks of the cheap model's answers.
 
-    ``calibrated``: every model that is served now was shown to keep the target risk; ``escalates``: share of answers below.
+    ``calibrated``: every model that is served now was shown to keep the target risk; ``escalates``: share of answers below; ``scale``: a hash of what the confidence means.
     """
 
     to: str
     threshold: Share
     calibrated: Flag
     escalates: Share
+    scale: str
     served: dict[str, ServedRisk]
 
 

@@ -98,7 +98,13 @@ def decision_record(
 def _trial(trial: Trial | None) -> dict[str, Any] | None:
     if trial is None:
         return None
-    return {"to": trial.to, "threshold": trial.threshold, "inclusion": trial.inclusion, "judge": trial.judge}
+    return {
+        "to": trial.to,
+        "threshold": trial.threshold,
+        "inclusion": trial.inclusion,
+        "judge": trial.judge,
+        "calibrated": trial.calibrated,
+    }
 
 
 def refusal_record(
@@ -157,12 +163,12 @@ def facts_of(decision: Decision) -> RequestFacts:
             p_ok=features["p_ok"],
             purse=_built(Purse, features["purse"]),
             assignment=_built(Assignment, features["assignment"]),
-            warm=_built(Warm, features.get("warm")),
+            warm=_built(Warm, features["warm"]),
             first=_built(First, features["first"]),
             prefer=features["prefer"],
             exclude=tuple(features["exclude"]),
             last_error=features["last_error"],
-            form=features.get("form", "text"),
+            form=features["form"],
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"features: not those of this release ({error!r})") from None

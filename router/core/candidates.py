@@ -36,7 +36,7 @@ def candidates_of(
     ]
     if pin is not None:
         return tuple(found)  # an order overrules budget and health
-    if checking is not None:
+    if checking is not None and _may_be_asked(facts, snapshot, found, checking.cascade.to):
         found = checking.priced(found)
     if facts.purse is not None:
         found = _affordable(found, facts.purse)
@@ -51,6 +51,12 @@ def candidates_of(
                 for candidate in found
             )
     return tuple(found)
+
+
+def _may_be_asked(facts: RequestFacts, snapshot: Snapshot, candidates: list[Candidate], model: str) -> bool:
+    return unwell(facts, snapshot, model) is None and any(
+        one.model == model and one.excluded is None for one in candidates
+    )
 
 
 def _affordable(candidates: list[Candidate], purse: Purse) -> list[Candidate]:

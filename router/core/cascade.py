@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import xxhash
+
 from router.contract.values import value
 
 #: Share of the answers that are taken to escalate, while nobody knows.
@@ -24,7 +26,7 @@ class CascadeFacts:
     """A pool's cascade as configured.
 
     ``threshold`` holds in strata that are not calibrated; ``label_percent`` of the answers of ``cheap`` are in the sample to be
-    labelled; ``judge``: who says how good they are; ``observe``: nothing escalates; ``hold_streams``: a stream waits for the check.
+    labelled; ``judge``: who says how good they are; ``scale``: of their confidence (``scale_of``); ``observe``: nothing escalates; ``hold_streams``: a stream waits for the check.
     """
 
     cheap: str
@@ -32,16 +34,22 @@ class CascadeFacts:
     threshold: float
     label_percent: float = 0.0
     judge: str | None = None
+    scale: str = ""
     observe: bool = False
     hold_streams: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """What was found for a stratum: its threshold, and the share of answers below it."""
+    """What was found for a stratum: its threshold, the share of answers below it, and of which scale it is.
+
+    ``shown``: it keeps the target risk; else it is where a start was made.
+    """
 
     threshold: float
     escalates: float
+    scale: str = ""
+    shown: bool = False
 
 
 @value(frozen=True, slots=True)
@@ -49,17 +57,20 @@ class Trial:
     """An attempt whose answer is checked.
 
     ``to``: who is asked if it is not sure enough; ``threshold``: ``None`` if it is only observed; ``inclusion``: the probability with
-    which the answer is in the sample to be labelled, 0 if it is not in it; ``judge``: a model that is asked first how good it is.
+    which the answer is in the sample to be labelled, 0 if it is not in it; ``judge``: a model that is asked first how good it is; ``scale`` of the confidence; ``calibrated``: the threshold
+    was shown to keep the target risk.
     """
 
     to: str
     threshold: float | None
     inclusion: float = 0.0
     judge: str | None = None
+    scale: str = ""
+    calibrated: bool = False
 
     def values(self) -> list[Any]:
         """As JSON: slips and rows hold it like this."""
-        return [self.to, self.threshold, self.inclusion, self.judge]
+        return [self.to, self.threshold, self.inclusion, self.judge, self.scale, self.calibrated]
 
     def escalates(self, confidence: float | None) -> bool:
         """Whether an answer is not sure enough. One without a confidence never is, nor one that failed a check.
@@ -67,9 +78,19 @@ class Trial:
         >>> Trial("large", 0.5).escalates(0.7), Trial("large", 0.0).escalates(0.0), Trial("large", None).escalates(0.1)
         (False, True, False)
         """
-        if self.threshold is None:
-            return False
-        return confidence is None or confidence <= 0.0 or confidence < self.threshold
+        return too_low(confidence, self.threshold)
+
+
+def too_low(confidence: float | None, threshold: float | None) -> bool:
+    """Of an answer, for this threshold; ``None``: nothing is."""
+    if threshold is None:
+        return False
+    return confidence is None or confidence <= 0.0 or confidence < threshold
+
+
+def scale_of(*parts: object) -> str:
+    """A name for what a confidence means: of which model, and found by what. Confidences of two scales cannot be compared."""
+    return xxhash.xxh3_64_hexdigest(repr(parts).encode("utf-8", "surrogatepass"))[:8]
 
 
 def trial_of(values: Any) -> Trial | None:

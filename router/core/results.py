@@ -26,7 +26,7 @@ def result_record(row: Row, verdict: Verdict, *, now_ms: int, keyring: Keyring, 
     response = token = None
     if answered_by is not None:
         response = {"status_code": 200, "request_id": slip.request_id, "body": verdict.body or {}}
-        token = _token(row, answered_by, now_ms + token_ttl_ms, keyring)
+        token = _token(row, answered_by, now_ms, token_ttl_ms, keyring)
     return {
         "id": slip.request_id,
         "custom_id": slip.custom_id,
@@ -50,7 +50,7 @@ def result_record(row: Row, verdict: Verdict, *, now_ms: int, keyring: Keyring, 
     }
 
 
-def _token(row: Row, answered_by: Try, expires_at_ms: int, keyring: Keyring) -> str:
+def _token(row: Row, answered_by: Try, now_ms: int, token_ttl_ms: int, keyring: Keyring) -> str:
     slip, attempt, model = row.slip, answered_by.number, answered_by.model
     tried = next((each for each in row.tries if each.trial is not None), None)
     facts = FeedbackFacts(
@@ -65,11 +65,11 @@ def _token(row: Row, answered_by: Try, expires_at_ms: int, keyring: Keyring) -> 
         cohort=slip.cohort or "direct",
         propensity=1.0 if slip.propensity is None else slip.propensity,
         policy_version=slip.policy_version or "",
-        expires_at_ms=expires_at_ms,
+        expires_at_ms=now_ms + token_ttl_ms,
         context=slip.context,
         arm=_arm(tried),
         session=slip.session,
-        sampled=_sampled(tried),
+        sampled=_sampled(tried, now_ms),
     )
     return issue(facts, keyring)
 
@@ -81,12 +81,21 @@ def _arm(tried: Try | None) -> str | None:
     return arm_of(tried.model, tried.trial.to)
 
 
-def _sampled(tried: Try | None) -> Sampled | None:
+def _sampled(tried: Try | None, now_ms: int) -> Sampled | None:
     if tried is None or tried.trial is None or tried.trial.inclusion <= 0.0 or tried.confidence is None:
         return None
     trial = tried.trial
-    served = tried.served_model or tried.model
-    return Sampled(tried.number, tried.model, served, tried.confidence, trial.threshold, trial.inclusion)
+    return Sampled(
+        attempt=tried.number,
+        model=tried.model,
+        served_model=tried.served_model or tried.model,
+        confidence=tried.confidence,
+        threshold=trial.threshold,
+        inclusion=trial.inclusion,
+        calibrated=trial.calibrated,
+        scale=trial.scale,
+        at_ms=now_ms,
+    )
 
 
 def review_item(tried: Try, slip: Slip, answer_at: Origin, *, due_at_ms: int) -> dict[str, Any]:

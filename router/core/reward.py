@@ -81,6 +81,9 @@ def reward_of(
             served_model=sampled.served_model,
             threshold=sampled.threshold,
             inclusion=sampled.inclusion,
+            calibrated=sampled.calibrated,
+            scale=sampled.scale,
+            at_ms=sampled.at_ms,
         ),
     )
 

@@ -18,18 +18,19 @@ Since R falls with t, a threshold above the target risk is taken only if the str
 
 **Later data**: each label also says which threshold was in force (``held``), so losses under the calibrated thresholds that were
 really used are known. A CUSUM of e-values (Shin, Ramdas and Rinaldo 2022) watches them: once in ``ALARM`` labels at most it cries without
-reason. When it does, labels from before the change are dropped, and the rest calibrates anew; each such restart has a ``delta`` of
-its own. A new ``served_model`` starts with no labels at all; while two are served the stricter threshold holds.
+reason. What is done then is in ``core/labels``; each calibration on the labels that are left has a ``delta`` of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from router.core.cascade import too_low
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,19 +43,13 @@ _STAKES: Final = np.array([0.4] + [0.6 / (len(_PARTS) - 1)] * (len(_PARTS) - 1))
 _WORSE: Final = np.array([1.3, 1.6, 2.0, 3.0, 5.0])
 #: Labels between two false cries of the watch, on average at least.
 ALARM: Final = 2000.0
-#: Labels of a stratum that are kept, the newest.
-MAX_LABELS: Final = 2000
-#: A served model of which no label came for this long is no longer served.
-GONE_MS: Final = 86_400_000
-#: Labels that the prior share of escalations is worth.
-_PRIOR: Final = 20.0
 
 
 class Label(NamedTuple):
     """One labelled answer of the cheap model.
 
-    ``confidence``, ``quality`` 0..1; ``weight`` 1 / pi; ``at_ms``; ``served_model``; ``held``: the threshold in force, ``None`` if
-    nothing was to escalate.
+    ``confidence``, ``quality`` 0..1; ``weight`` 1 / pi; ``at_ms``: of the answer; ``served_model``; ``held``: the threshold then, ``None`` if nothing
+    was to escalate; ``promised``: it was calibrated; ``number``: a hash of its request, by which labels of one time have an order.
     """
 
     confidence: float
@@ -63,18 +58,21 @@ class Label(NamedTuple):
     at_ms: int
     served_model: str
     held: float | None = None
+    promised: bool = False
+    number: int = 0
 
     @property
-    def escalates(self) -> bool:
-        return self.held is not None and self.confidence < self.held
+    def escalated(self) -> bool:
+        """Whether it was not given out."""
+        return too_low(self.confidence, self.held)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Of one served model.
 
-    ``threshold``: ``None`` if none could be shown. At it, or else at the strictest: ``risk`` as seen, ``bound`` that it is below with
-    probability 1 - delta, ``escalates`` the share of answers below it.
+    ``threshold``: ``None`` if none could be shown. At it, or else at the strictest: ``risk`` as seen, ``bound`` that it seems to be below
+    (for a threshold named beforehand with probability 1 - delta), ``escalates`` the share of answers below it.
     """
 
     threshold: float | None
@@ -86,14 +84,14 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Losses under the thresholds that were in force.
+    """Losses under calibrated thresholds that were in force.
 
     ``risk`` as seen over ``labels``; ``since``: index of the first label after the change, if the watch has cried.
     """
 
     labels: int
     risk: float
-    since: int | None
+    since: int | None = None
 
 
 def calibrate(labels: Sequence[Label], target: float, delta: float) -> Calibration:
@@ -120,14 +118,14 @@ def calibrate(labels: Sequence[Label], target: float, delta: float) -> Calibrati
     )
 
 
-def later(labels: Sequence[Label], start: float, target: float) -> Later:
-    """What came of the thresholds that were in force, labels in the order of time; of ``start`` nobody had promised anything."""
-    numbers = [at for at, one in enumerate(labels) if one.held is not None and one.held != start]
+def later(labels: Sequence[Label], target: float) -> Later:
+    """What came of the calibrated thresholds that were in force; labels in the order of time."""
+    numbers = [at for at, one in enumerate(labels) if one.promised]
     if not numbers:
-        return Later(0, 0.0, None)
+        return Later(0, 0.0)
     watched = [labels[at] for at in numbers]
     _, loss, share, scale = _arrays(watched)
-    passed = loss * np.array([not one.escalates for one in watched])
+    passed = loss * np.array([not one.escalated for one in watched])
     worse = np.minimum(target * _WORSE, (1.0 + target) / 2.0)
     bets = (worse - target) / (target * (1.0 - target))
     steps = 1.0 + bets * (scale * (passed - target))[:, None]
@@ -138,67 +136,7 @@ def later(labels: Sequence[Label], start: float, target: float) -> Later:
         wealth = np.where(fresh, 1.0, wealth) * step
         if wealth.mean() >= ALARM:
             return Later(len(watched), float(share @ passed), numbers[int(began[wealth.argmax()])])
-    return Later(len(watched), float(share @ passed), None)
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """What holds in a stratum: ``calibrated`` only if every model that is served now has a threshold of its own.
-
-    ``served``: calibration by served model; ``since_ms``: of the oldest label that counts.
-    """
-
-    threshold: float
-    calibrated: bool
-    escalates: float
-    served: dict[str, Calibration]
-    later: dict[str, Later]
-    since_ms: int
-
-
-def with_labels(known: Iterable[Label], news: Iterable[Label], start: float, target: float) -> list[Label]:
-    """The labels that count from now on, in the order of time: without those from before a change for the worse."""
-    ordered = sorted([*known, *news], key=_in_time)[-MAX_LABELS:]
-    for served in {one.served_model for one in ordered}:
-        mine = [one for one in ordered if one.served_model == served]
-        since = later(mine, start, target).since
-        if since is not None:
-            dropped = set(map(id, mine[:since]))
-            ordered = [one for one in ordered if id(one) not in dropped]
-    return ordered
-
-
-def in_force(labels: Sequence[Label], start: float, target: float, delta: float) -> InForce:
-    """The threshold by these labels; ``start`` where a served model has too few of them."""
-    newest_ms = max((one.at_ms for one in labels), default=0)
-    groups: dict[str, list[Label]] = {}
-    for one in labels:
-        groups.setdefault(one.served_model, []).append(one)
-    alive = {name: found for name, found in groups.items() if found[-1].at_ms >= newest_ms - GONE_MS}
-    served = {name: calibrate(found, target, delta) for name, found in alive.items()}
-    thresholds = [start if one.threshold is None else one.threshold for one in served.values()]
-    threshold = max(thresholds, default=start)
-    counted = [one for found in alive.values() for one in found]
-    below = sum(one.weight for one in counted if one.confidence < threshold)
-    mean = sum(one.weight for one in counted) / len(counted) if counted else 1.0
-    return InForce(
-        threshold=threshold,
-        calibrated=bool(served) and all(one.threshold is not None for one in served.values()),
-        escalates=round((below / mean + 0.25 * _PRIOR) / (len(counted) + _PRIOR), 3),
-        served=served,
-        later={name: later(found, start, target) for name, found in alive.items()},
-        since_ms=min((one.at_ms for one in counted), default=0),
-    )
-
-
-def _in_time(label: Label) -> tuple[Any, ...]:
-    """By time; labels of one time in any order that is always the same."""
-    return (label.at_ms, *label[:3], label.served_model, label.held is not None, label.held or 0.0)
-
-
-def labels_of(values: Iterable[Sequence[Any]]) -> list[Label]:
-    """From JSON values, as a table has them."""
-    return [Label(*one) for one in values]
+    return Later(len(watched), float(share @ passed))
 
 
 def _arrays(labels: Sequence[Label]) -> tuple[Floats, Floats, Floats, Floats]:

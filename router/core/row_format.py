@@ -25,14 +25,15 @@ def row_to_bytes(row: Row) -> bytes:
             refusal and [refusal.code, refusal.message],
             sorted(row.priced),
             [[name, value.decode("latin-1")] for name, value in row.headers],
-            row.held and orjson.Fragment(row.held),
+            None if row.held is None else orjson.Fragment(row.held),
         ]
     )
 
 
 def row_from_bytes(value: bytes) -> Row:
     """The inverse of ``row_to_bytes``; only our own transactions write rows, so they are trusted."""
-    slip, tries, pending, refusal, priced, headers, held = orjson.loads(value)
+    slip, tries, pending, refusal, priced, headers, *later = orjson.loads(value)
+    held = later[0] if later else None  # an earlier release held nothing
     return Row(
         slip=from_list(slip),
         tries=tuple(_try_from_list(each) for each in tries),
@@ -40,7 +41,7 @@ def row_from_bytes(value: bytes) -> Row:
         refusal=refusal and ErrorInfo(code=refusal[0], message=refusal[1]),
         priced=frozenset((attempt, model) for attempt, model in priced),
         headers=tuple((name, text.encode("latin-1")) for name, text in headers),
-        held=held and orjson.dumps(held),
+        held=None if held is None else orjson.dumps(held),
     )
 
 
@@ -51,7 +52,8 @@ def _again_to_list(again: Again) -> list[Any]:
 
 
 def _again_from_list(values: list[Any]) -> Again:
-    reason, delay_ms, prefer, exclude, answer = values
+    reason, delay_ms, prefer, exclude, *later = values
+    answer = later[0] if later else None
     place = answer and Origin(topic=answer[0], partition=answer[1], offset=answer[2])
     return Again(reason, delay_ms, prefer, tuple(exclude), place)
 
@@ -80,7 +82,8 @@ def _try_from_list(values: list[Any]) -> Try:
     number, model, reason, *rest = values
     if not rest:
         return Try(number=number, model=model, reason=reason)
-    status, code, retry_after_ms, endpoint, served_model, latency_ms, charge, confidence, trial = rest
+    status, code, retry_after_ms, endpoint, served_model, latency_ms, charge, *later = rest
+    confidence, trial = later or (None, None)
     return Try(
         number=number,
         model=model,

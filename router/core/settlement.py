@@ -14,7 +14,7 @@ Rules
 - An outcome is late from the deadline on, by the timestamp of its record. Late changes no result.
 - An attempt ends once: further outcomes of it change nothing.
 - An answer on trial that is not sure enough (``cascade.Trial``) is held while a better one is asked for. Whatever then ends the
-  request without one gives it out: a doubtful answer is better than an error.
+  request without one gives it out: a doubtful answer is better than an error. One that is too long to be held goes out at once.
 - Where a judge is to look at an answer on trial, the answer is held first; what the judge says is its confidence.
 - At most one order is on its way. It waits in the row until it is due, is given out once, and is answered by a
   decision: the attempt, or a refusal (attempt 0).
@@ -37,7 +37,7 @@ Rules
 | open | the judge's outcome, or a refusal of it | **settled** with the answer that is held, or as below |
 | open | outcome ok, on trial and not sure enough | held; an order to escalate, unless a refusal waits: then **settled** |
 | open | outcome ok | **settled**: the answer |
-| open, an answer is held | whatever would settle with an error | **settled**: the answer that is held |
+| open, an answer is held | whatever would settle with an error but ``give_up`` | **settled**: the answer that is held |
 | open | outcome refused, on trial | an order to escalate, unless a refusal waits |
 | open | outcome not ok, final by itself (``backoff.final_code``) | **settled**: its error |
 | open | outcome not ok, another attempt is open | the attempt has ended |
@@ -127,12 +127,12 @@ class Step:
     order: Order | None = None
 
 
-def decide(row: Row, slip: Slip, refusal: ErrorInfo | None) -> Step:
+def decide(row: Row, slip: Slip, refusal: ErrorInfo | None, *, now_ms: int = 0) -> Step:
     """A decision was read. ``refusal`` is the error of a decision with attempt 0, ``None`` for an attempt."""
     if slip.origin != row.slip.origin:
         return Step(row)
     if refusal is not None and row.pending is not None and row.pending.again.reason == "judge":
-        return _judged(replace(row, pending=None), None, row.slip.at_ms)
+        return _judged(replace(row, pending=None), None, now_ms)
     if refusal is not None:
         row = replace(row, refusal=row.refusal or refusal, pending=None)
         return Step(row) if _is_open(row) else _refused(row)
@@ -202,19 +202,19 @@ def _checked(
     row: Row, last: Try, trial: Trial, body: dict[str, Any], *, now_ms: int, room: int, place: Origin | None
 ) -> Step | None:
     """What follows an answer on trial; ``None``: it is the result. No better model is asked where nothing may be asked any more."""
-    doubtful = trial.escalates(last.confidence)
-    judged = trial.judge is not None and last.confidence != 0.0
-    if not (doubtful or judged) or row.refusal is not None or now_ms >= row.slip.deadline_at_ms:
+    judge = trial.judge if last.confidence != 0.0 and (trial.threshold is not None or trial.inclusion > 0.0) else None
+    if row.refusal is not None or now_ms >= row.slip.deadline_at_ms:
+        return None
+    if judge is None and not trial.escalates(last.confidence):
         return None
     written = orjson.dumps(body)
-    fits = len(written) <= room
-    if judged and not fits and trial.threshold is None:
-        return None
-    row = replace(row, held=written if fits else None)
+    if len(written) > room:
+        return None  # a doubtful answer is better than none, should nobody give a better one
+    row = replace(row, held=written)
     if _is_open(row) or row.pending is not None:
         return Step(row)
-    if judged and fits and trial.judge is not None and place is not None:
-        return _ordered(row, ask_judge(trial.judge, place), now_ms)
+    if judge is not None and place is not None:
+        return _ordered(row, ask_judge(judge, place), now_ms)
     return _ordered(row, escalate(trial.to, _asked(row)), now_ms)
 
 
@@ -260,6 +260,8 @@ def _failed(row: Row, last: Try, now_ms: int, policy: Policy) -> Step:
         return _refused(row)
     tries = (*(each for each in _asked(row) if each is not last), last)
     left_ms = row.slip.deadline_at_ms - now_ms
+    beyond = sum(each.reason in {"escalate", "judge"} for each in row.tries)  # they come on top of what the pool allows
+    policy = replace(policy, max_attempts=policy.max_attempts + beyond)
     following = next_step(policy, tries, left_ms=left_ms, jitter=_jitter(row.slip.request_id, last.number))
     if isinstance(following, Code):
         return _settle(row, following, "nothing is left to try")

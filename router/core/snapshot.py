@@ -158,7 +158,7 @@ class Snapshot:
             "models": {name: _model_values(model) for name, model in models.items()},
             "pools": {name: _pool_values(pool) for name, pool in pools.items()},
             "tenants": tenants,
-            "weights": [[*key, weights[key]] for key in sorted(weights)],
+            "weights": [[*key, _weights_values(weights[key])] for key in sorted(weights)],
             "health": health,
             "orders": ordered,
         }
@@ -285,6 +285,15 @@ def _pool_values(pool: PoolFacts) -> dict[str, Any]:
     if pool.optimistic:
         values["optimistic"] = True
     return values if pool.cascade is None else values | {"cascade": pool.cascade}
+
+
+def _weights_values(found: StratumWeights) -> dict[str, Any]:
+    values = {
+        "weights": found.weights,
+        "policy_version": found.policy_version,
+        "regression": found.regression,
+    }
+    return values if found.cascade is None else values | {"cascade": found.cascade}
 
 
 def _stratum_weights(part: dict[str, Any]) -> StratumWeights:

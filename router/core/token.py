@@ -28,7 +28,7 @@ class TokenError(PointsmanError):
 
 @value(frozen=True, slots=True)
 class Sampled:
-    """An answer of a cascade's first model: of which attempt and model, how sure, what held; ``inclusion`` > 0."""
+    """An answer of a cascade's first model: of which attempt and model, how sure, what held; ``inclusion`` > 0; when it was settled."""
 
     attempt: int
     model: str
@@ -36,6 +36,9 @@ class Sampled:
     confidence: float
     threshold: float | None
     inclusion: float
+    calibrated: bool
+    scale: str
+    at_ms: int
 
 
 @value(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,8 @@ class FeedbackFacts:
 
 _NAMES = tuple(field.name for field in fields(FeedbackFacts))
 _VALUES = attrgetter(*_NAMES)
+#: Those that an earlier release had, too: tokens live for a month.
+_LEAST = _NAMES.index("context")
 _SAMPLED = attrgetter(*(field.name for field in fields(Sampled)))
 
 
@@ -89,9 +94,9 @@ def open_token(text: str, keyring: Keyring, now_ms: int) -> FeedbackFacts:
     except SealError as error:
         raise TokenError(f"feedback_token: {error}") from error
     values = orjson.loads(payload)
-    if values[0] != _FORMAT or len(values) != len(_NAMES) + 1:
+    if values[0] != _FORMAT or not _LEAST + 1 < len(values) <= len(_NAMES) + 1:
         raise TokenError("feedback_token: the format of another release")
-    facts = facts_of(dict(zip(_NAMES, values[1:], strict=True)))
+    facts = facts_of(dict(zip(_NAMES, values[1:], strict=False)))
     if now_ms >= facts.expires_at_ms:
         raise TokenError("feedback_token: expired", code=RejectCode.EXPIRED_TOKEN)
     return facts
@@ -99,7 +104,7 @@ def open_token(text: str, keyring: Keyring, now_ms: int) -> FeedbackFacts:
 
 def facts_of(values: Mapping[str, Any]) -> FeedbackFacts:
     """From JSON values by name: ``sampled`` may be a list or a mapping of its fields."""
-    sampled = values["sampled"]
+    sampled = values.get("sampled")
     if sampled is not None:
         sampled = Sampled(**sampled) if isinstance(sampled, Mapping) else Sampled(*sampled)
     return FeedbackFacts(**{**values, "sampled": sampled})

@@ -10,6 +10,7 @@ from typing import Any
 from router.contract.codec import decode, from_rfc3339
 from router.contract.errors import BadRecord, ConfigError
 from router.contract.records import CascadeTrial, Decision, Outcome, Result
+from router.core.cascade import too_low
 
 #: What each rule that excludes a model means to a person.
 RULES = {
@@ -87,7 +88,7 @@ def explain(account: Account) -> list[str]:
     for decision in decisions:
         lines += _refused(decision) if decision.attempt == 0 else _attempt(decision)
         if decision.model is not None and (outcome := outcomes.get((decision.attempt, decision.model))) is not None:
-            lines.append(f"    outcome: {_outcome(outcome)}")
+            lines.append(f"    outcome: {_outcome(outcome)}{_checked(decision.cascade, outcome)}")
     return [*lines, *_result(account.result)]
 
 
@@ -156,7 +157,18 @@ def _trial(trial: CascadeTrial) -> str:
     sampled = "; in the sample to be labelled" if trial.inclusion > 0.0 else ""
     if trial.threshold is None:
         return f"cascade: its answer is checked, but goes out whatever it is: only observed{sampled}"
-    return f"cascade: its answer goes out at a confidence of {trial.threshold:g} or more, else {trial.to} is asked{sampled}"
+    how = "calibrated" if trial.calibrated else "as configured"
+    judge = "" if trial.judge is None else f", as {trial.judge} judges it,"
+    return f"cascade: its answer goes out at a confidence{judge} of {trial.threshold:g} or more ({how}), else {trial.to} is asked{sampled}"
+
+
+def _checked(trial: CascadeTrial | None, outcome: Outcome) -> str:
+    """What the check made of an answer, where the worker's word is the last one."""
+    if trial is None or trial.threshold is None or outcome.status != "ok":
+        return ""
+    if too_low(outcome.confidence, trial.threshold):
+        return f": not sure enough, so {trial.to} is asked"
+    return "" if trial.judge is not None else ": sure enough"
 
 
 def _usd(nano_usd: int) -> str:

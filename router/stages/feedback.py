@@ -21,7 +21,7 @@ billion). A handler does no I/O, so it writes the feedback to itself once more, 
 
 A rejected one is fetched back by the same detour, so that its dead letter holds it whole.
 
-- One opinion counts per request id, kind and source (and attempt, of a cascade's sample), however it came; a repeat is only counted as such. What was counted
+- One opinion counts per request id, kind and source, and one label of a cascade's answer, however it came; a repeat is only counted as such. What was counted
   is remembered as long as a token lives.
 - A result id seen again at another offset is *doubled* (the product promises one result): counted in ``load``.
 
@@ -242,7 +242,9 @@ class FeedbackStage:
             self._refuse(verified, f"its attempt {verified.attempt} has no answer that is to be judged", unit)
             return
         opinion = f"{facts.request_id}\0{verified.kind}\0{verified.source}"
-        if other or is_label(facts, verified.attempt, verified.kind, verified.source):
+        if is_label(facts, verified.attempt, verified.kind, verified.source):
+            opinion = f"{facts.request_id}\0label\0{verified.attempt}"  # one an answer, whoever gives it
+        elif other:
             opinion += f"\0{verified.attempt}"
         seen16 = xxhash.xxh3_128_digest(opinion.encode())
         repeat = desk.kept(seen16, unit) is not None

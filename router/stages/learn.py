@@ -7,8 +7,8 @@
   them in its first two digits. Evidence fades with time, so each stratum is looked at every ten minutes without news.
 - ``policy_version`` is ``<policy>:<n>``, n counting the published weights of the stratum.
 - Pools with policy ``fixed`` have nothing to learn: nothing is kept, nothing published, but for the threshold of their cascade.
-- Under a cascade the pool's cheapest model is an arm of another name: what was observed of the model alone speaks for it, too,
-  for an answer that is checked is no worse; not the other way round. Published it has the model's name.
+- Under a cascade the pool's cheapest model is an arm of another name: what was observed of the model alone may speak for it, for an
+  answer that is checked is no worse, never against it; and never the other way round. Published it has the model's name.
 
 Table: key ``pool/stratum`` -> JSON ``{"version", "state", "published"}``; labels of cascades: ``learn_cascade``;
 opinions of conversations: ``learn_sessions``.
@@ -30,6 +30,7 @@ from router.contract.errors import BadRecord, RejectCode
 from router.contract.records import Reward, Weights
 from router.core.bandit import POLICIES, Arms, Observation, Policy, SquareCB, observation_of
 from router.core.bandit.clusters import share_of
+from router.core.labels import Labels, label_of, load
 from router.core.reward import is_evidence, reward_key
 from router.core.risk import Label
 from router.kafka.stage import Stage
@@ -38,7 +39,7 @@ from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up
-from router.stages.learn_cascade import PREFIX, Cascade, Labels, cascade_of, label_of, renamed
+from router.stages.learn_cascade import PREFIX, Book, Cascade, cascade_of
 from router.stages.learn_sessions import PREFIX as SESSION
 from router.stages.learn_sessions import Sessions
 
@@ -76,9 +77,13 @@ class Learner:
         policy, arms, names = self.policy, self.arms, dict[str, str]()
         if self.cascade is not None and self.under_cascade:
             cheap, arm = self.cascade.cheap, self.cascade.arm
-            state, names = policy.joined(state, cheap, arm), {arm: cheap}
+            names = {arm: cheap}
             weights = renamed(dict(arms.weights), {cheap: arm})
             arms = replace(arms, models=tuple(arm if one == cheap else one for one in arms.models), weights=weights)
+            both = policy.joined(state, cheap, arm)
+            # An answer that is checked is no worse than one that is not: what speaks against the model alone does not count.
+            if policy.weights(both, arms, now_ms)[arm] > policy.weights(state, arms, now_ms)[arm]:
+                state = both
         found = renamed(policy.weights(state, arms, now_ms), names)
         known = renamed(policy.evidence(state, now_ms), names)
         regression = _regression(policy, state, arms, now_ms)
@@ -104,7 +109,7 @@ class Strata:
     """A lane's strata by key, and a heap of (when to look, key); an entry that is not a stratum's ``due_ms`` is stale."""
 
     posteriors: dict[str, Posterior] = field(default_factory=dict)
-    labels: dict[str, Labels] = field(default_factory=dict)
+    books: dict[str, Book] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=lambda: Sessions(()))
     due: list[tuple[int, str]] = field(default_factory=list)
 
@@ -145,14 +150,16 @@ class Learn:
             if key.startswith(SESSION):
                 continue
             if key.startswith(PREFIX):
-                strata.labels[key.removeprefix(PREFIX).decode()] = Labels.load(value)
+                self._open(key.removeprefix(PREFIX).decode(), load(orjson.loads(value)), strata)
                 continue
             name = key.decode()
             learner = self._learners.get(name.partition("/")[0])
             if learner is not None:
                 row = orjson.loads(value)
                 strata.posteriors[name] = Posterior(learner.policy.load(row["state"]), row["version"], row["published"])
-                strata.plan(name, 0)
+        for name in strata.posteriors.keys() | strata.books.keys():
+            self._posterior(name, strata)
+            strata.plan(name, 0)
         strata.sessions = Sessions((key, value) for key, value in rows.items() if key.startswith(SESSION))
         return strata
 
@@ -170,7 +177,7 @@ class Learn:
                 letter = dead_letter(record, error, stage=NAME, at_ms=unit.now_ms)
                 unit.emit(self._dead, *letter)
                 continue
-            self._label(reward, at_ms, labels)
+            self._label(reward, labels)
             seen = self._observation(reward, at_ms)
             if isinstance(seen, str):
                 self._ignore(seen)
@@ -214,20 +221,28 @@ class Learn:
         number = unit.index.sessions.number(key, seen, session, unit)
         return seen if number == 1 else replace(seen, weight=seen.weight * share_of(number))
 
-    def _label(self, reward: Reward, at_ms: int, labels: dict[str, list[Label]]) -> None:
+    def _label(self, reward: Reward, labels: dict[str, list[Label]]) -> None:
         """Note the label in a reward, if its pool has a cascade to calibrate."""
-        learner, label = self._learners.get(reward.pool), label_of(reward, at_ms)
-        if label is not None and learner is not None and learner.cascade is not None:
-            labels[reward_key(reward.pool, reward.stratum)].append(label)
+        learner = self._learners.get(reward.pool)
+        if learner is not None and learner.cascade is not None:
+            label = label_of(reward, learner.cascade.scale)
+            if label is not None:
+                labels[reward_key(reward.pool, reward.stratum)].append(label)
 
     def _calibrate(self, key: str, news: list[Label], unit: UnitLike) -> None:
         strata: Strata = unit.index
         cascade = self._learners[key.partition("/")[0]].cascade
         assert cascade is not None
-        labels = strata.labels.setdefault(key, Labels())
-        labels.add(news, cascade)
-        unit.put(PREFIX + key.encode(), labels.dump())
+        book = strata.books.setdefault(key, Book(Labels(cascade.scale)))
+        book.add(news, cascade, unit.now_ms)
+        unit.put(PREFIX + key.encode(), orjson.dumps(book.labels.dump()))
         strata.plan(key, self._posterior(key, strata).looked_ms + PUBLISH_EVERY_MS)
+
+    def _open(self, key: str, labels: Labels, strata: Strata) -> None:
+        """The labels of a stratum, if they are of the cascade that its pool has now."""
+        learner = self._learners.get(key.partition("/")[0])
+        if learner is not None and learner.cascade is not None and labels.scale == learner.cascade.scale:
+            strata.books[key] = Book(labels)
 
     def _posterior(self, key: str, strata: Strata) -> Posterior:
         posterior = strata.posteriors.get(key)
@@ -249,9 +264,9 @@ class Learn:
         pool, _, stratum = key.partition("/")
         learner = self._learners[pool]
         weights, evidence, regression = learner.outlook(posterior.state, now_ms)
-        cascade, labels = None, unit.index.labels.get(key)
-        if learner.cascade is not None and labels is not None:
-            cascade = learner.cascade.published(labels.in_force(learner.cascade))
+        cascade, book = None, unit.index.books.get(key)
+        if learner.cascade is not None and book is not None:
+            cascade = learner.cascade.published(book.in_force(learner.cascade))
         news: list[Any] = [weights, evidence, regression, cascade and asdict(cascade)]
         if news == posterior.published:
             return
@@ -292,7 +307,7 @@ def learners(config: Config) -> dict[str, Learner]:
     found: dict[str, Learner] = {}
     for name, pool in config.pools.items():
         policy = POLICIES.get(pool.policy)
-        cascade = cascade_of(pool)
+        cascade = cascade_of(pool, config.models)
         if policy is not None and (pool.policy != "fixed" or cascade is not None):
             arms = Arms(models=pool.models, baseline=pool.baseline, margin=pool.margin, weights=pool.weights)
             found[name] = Learner(policy, arms, cascade)
@@ -324,6 +339,11 @@ def _regression(policy: Policy[Any], state: Any, arms: Arms, now_ms: int) -> dic
 
 def build(context: Context) -> list[Stage]:
     return [Learn(context).stage()]
+
+
+def renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Keys changed by ``names``, the rest as they are."""
+    return {names.get(name, name): value for name, value in values.items()}
 
 
 def _time(text: str) -> int:

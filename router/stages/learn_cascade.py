@@ -1,20 +1,20 @@
 """What a lane of learn keeps of a pool's cascade: the labels of each stratum, and the threshold they lead to.
 
-Rows of learn's table: ``PREFIX`` + ``pool/stratum`` -> JSON list of ``core.risk.Label``.
+Rows of learn's table: ``PREFIX`` + ``pool/stratum`` -> JSON of ``core.labels.Labels``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
-import orjson
-
-from router.config import PoolConfig
-from router.contract.records import CascadeThreshold, Reward, ServedRisk
+from router.config import ModelConfig, PoolConfig
+from router.contract.records import CascadeThreshold, ServedRisk
 from router.core.cascade import arm_of
-from router.core.risk import InForce, Label, in_force, labels_of, with_labels
+from router.core.labels import InForce, Labels
+from router.core.risk import Label
+from router.stages.snapshot import cascade_facts
 
 PREFIX: Final = b"\0labels/"
 _DECIMALS: Final = 4
@@ -30,6 +30,7 @@ class Cascade:
     target: float
     delta: float
     asked: bool
+    scale: str
 
     @property
     def arm(self) -> str:
@@ -53,64 +54,39 @@ class Cascade:
             threshold=found.threshold,
             calibrated=found.calibrated,
             escalates=found.escalates,
+            scale=self.scale,
             served=served,
         )
 
 
 @dataclass(slots=True)
-class Labels:
-    """Of one stratum. ``found``: what they lead to, ``None`` until asked for."""
+class Book:
+    """Labels of one stratum. ``found``: what they lead to, ``None`` until asked for."""
 
-    known: list[Label] = field(default_factory=list)
+    labels: Labels
     found: InForce | None = None
 
-    @classmethod
-    def load(cls, value: bytes) -> Labels:
-        return cls(labels_of(orjson.loads(value)))
-
-    def add(self, news: Iterable[Label], cascade: Cascade) -> None:
-        self.known, self.found = with_labels(self.known, news, cascade.threshold, cascade.target), None
-
-    def dump(self) -> bytes:
-        return orjson.dumps([tuple(one) for one in self.known])
+    def add(self, news: Iterable[Label], cascade: Cascade, now_ms: int) -> None:
+        self.labels, self.found = self.labels.adding(news, cascade.target, now_ms), None
 
     def in_force(self, cascade: Cascade) -> InForce:
         """Some milliseconds after a label, else at once."""
         if self.found is None:
-            self.found = in_force(self.known, cascade.threshold, cascade.target, cascade.delta)
+            self.found = self.labels.in_force(cascade.threshold, cascade.target, cascade.delta)
         return self.found
 
 
-def cascade_of(pool: PoolConfig) -> Cascade | None:
+def cascade_of(pool: PoolConfig, models: Mapping[str, ModelConfig]) -> Cascade | None:
     """As configured, ``None`` where there is none."""
-    found = pool.cascade
-    if found is None:
+    found, facts = pool.cascade, cascade_facts(pool, models)
+    if found is None or facts is None:
         return None
     return Cascade(
-        cheap=pool.models[0],
-        to=pool.escalate_to,
-        threshold=float(found.threshold),
+        cheap=facts.cheap,
+        to=facts.to,
+        threshold=facts.threshold,
         target=float(found.target_risk),
         delta=float(found.delta),
-        asked=not found.observe,
+        asked=not facts.observe,
+        scale=facts.scale,
     )
-
-
-def label_of(reward: Reward, at_ms: int) -> Label | None:
-    """The label in a reward, if there is one."""
-    label = reward.label
-    if label is None or label.inclusion <= 0.0:
-        return None
-    return Label(
-        confidence=float(label.confidence),
-        quality=float(reward.reward),
-        weight=1.0 / float(label.inclusion),
-        at_ms=at_ms,
-        served_model=label.served_model,
-        held=None if label.threshold is None else float(label.threshold),
-    )
-
-
-def renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Keys changed by ``names``, the rest as they are."""
-    return {names.get(name, name): value for name, value in values.items()}

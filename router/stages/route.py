@@ -40,9 +40,9 @@ from router.stages.context import Context
 from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
-from router.stages.route_records import bare_slip, checks_of, facts_of, request_time_ms, slip_of
+from router.stages.route_records import bare_slip, facts_of, request_time_ms, slip_of
 from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
-from router.stages.snapshot import SnapshotFollower, cheaper_cached
+from router.stages.snapshot import SnapshotFollower, cheaper_cached, checks_of
 from router.stages.taxonomy import Asking, Kind
 
 #: A duplicate is dropped at once only this long: far less than settle remembers any id.
@@ -85,7 +85,7 @@ class Route:
         }
         self._recent_ms = min(RECENT_MS, config.settle.dedupe_window_s * 1000)
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
-        self._checks = {name: checks_of(config, name) for name in config.pools}
+        self._checks = {name: checks_of(pool, config.models) for name, pool in config.pools.items()}
         self._follower = follower
         self._bodies = BodyReader(context.client)
         self._intake = Intake(config, self._requests, self._redispatch, self._bodies)

@@ -6,9 +6,8 @@ from typing import Any
 
 import xxhash
 
-from router.config import Config
 from router.contract.ids import DEFAULT_TENANT
-from router.contract.records import Checks, Lane, Origin
+from router.contract.records import Lane, Origin
 from router.contract.requests import BadRequest
 from router.contract.urls import COMPLETIONS
 from router.core.facts import Choice, Form, Purse, Refusal, RequestFacts
@@ -144,19 +143,4 @@ def bare_slip(request_id: str, item: Unusable, *, origin: Origin, at_ms: int, de
         metadata=error.metadata if isinstance(error, BadRequest) and readable else None,
         lane=lane,
         of_order=item.order is not None,
-    )
-
-
-def checks_of(config: Config, pool: str) -> Checks | None:
-    """How a worker shall check an answer of the pool's cascade."""
-    cascade = config.pools[pool].cascade
-    if cascade is None:
-        return None
-    able = "logprobs" in config.models[config.pools[pool].models[0]].capabilities
-    return Checks(
-        logprobs=able if cascade.signal is None else cascade.signal == "logprobs",
-        refusal="refusal" in cascade.checks,
-        length="length" in cascade.checks,
-        json="json" in cascade.checks,
-        pattern=cascade.pattern,
     )

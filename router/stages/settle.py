@@ -179,7 +179,7 @@ class Settle:
             row = self._opened(record, slip, book.kept(unit, id16)[0])
         if row is None:
             return
-        self._take(unit, id16, decide(row, slip, refusal))
+        self._take(unit, id16, decide(row, slip, refusal, now_ms=unit.now_ms))
 
     def _outcome(self, record: Any, unit: UnitLike) -> None:
         outcome = decode(Outcome, record.value)
@@ -227,7 +227,8 @@ class Settle:
     def _sample(self, place: Origin, step: Step, pair: Pair, unit: UnitLike) -> None:
         """Give an answer of a cascade's sample to those who label it."""
         for tried in step.row.tries:
-            sampled = tried.trial is not None and tried.trial.inclusion > 0.0 and tried.status == "ok"
+            known = tried.trial is not None and (tried.confidence is not None or tried.trial.judge is not None)
+            sampled = known and tried.trial is not None and tried.trial.inclusion > 0.0 and tried.status == "ok"
             if (tried.number, tried.model) == pair and sampled:
                 item = review_item(tried, step.row.slip, place, due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
                 unit.emit(self._reviews, step.row.slip.request_id.encode(), encode(item))

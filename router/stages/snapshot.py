@@ -8,16 +8,16 @@ version that is written to the log.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from router.config import Config, ModelConfig, PoolConfig
 from router.contract.codec import decode, decode_control, from_rfc3339
 from router.contract.errors import BadRecord
-from router.contract.records import Control, Health, Weights
+from router.contract.records import CascadeThreshold, Checks, Control, Health, Weights
 from router.core.artefact import Artefact, ArtefactError
 from router.core.bandit.squarecb import regression_of
-from router.core.cascade import Calibrated, CascadeFacts
+from router.core.cascade import Calibrated, CascadeFacts, scale_of
 from router.core.price import Price
 from router.core.snapshot import (
     DECISIVE,
@@ -92,7 +92,7 @@ class Snapshots:
         if found.pool in self._pools:
             weights = {model: float(weight) for model, weight in sorted(found.weights.items())}
             known = found.cascade
-            cascade = None if known is None else Calibrated(threshold=known.threshold, escalates=known.escalates)
+            cascade = None if known is None else calibrated_of(known)
             made = StratumWeights(
                 weights=weights, policy_version=found.policy_version, regression=regression, cascade=cascade
             )
@@ -218,11 +218,16 @@ def pool_facts(name: str, config: Config) -> PoolFacts:
         margin=float(pool.margin),
         budget_nano_usd=pool.budget_nano_usd_per_request or 0,
         optimistic=pool.optimistic_start,
-        cascade=cascade_facts(pool),
+        cascade=cascade_facts(pool, config.models),
     )
 
 
-def cascade_facts(pool: PoolConfig) -> CascadeFacts | None:
+def calibrated_of(found: CascadeThreshold) -> Calibrated:
+    """What learn published of a stratum's cascade."""
+    return Calibrated(threshold=found.threshold, escalates=found.escalates, scale=found.scale, shown=found.calibrated)
+
+
+def cascade_facts(pool: PoolConfig, models: Mapping[str, ModelConfig]) -> CascadeFacts | None:
     """A pool's cascade as the core knows it."""
     found = pool.cascade
     if found is None:
@@ -233,6 +238,22 @@ def cascade_facts(pool: PoolConfig) -> CascadeFacts | None:
         threshold=float(found.threshold),
         label_percent=float(found.label_percent),
         judge=pool.judge if found.signal == "judge" else None,
+        scale=scale_of(pool.models[0], models[pool.models[0]].provider_model, checks_of(pool, models), pool.judge),
         observe=found.observe,
         hold_streams=found.stream == "hold",
+    )
+
+
+def checks_of(pool: PoolConfig, models: Mapping[str, ModelConfig]) -> Checks | None:
+    """How a worker shall check an answer of the pool's cascade."""
+    cascade = pool.cascade
+    if cascade is None:
+        return None
+    able = "logprobs" in models[pool.models[0]].capabilities
+    return Checks(
+        logprobs=able if cascade.signal is None else cascade.signal == "logprobs",
+        refusal="refusal" in cascade.checks,
+        length="length" in cascade.checks,
+        json="json" in cascade.checks,
+        pattern=cascade.pattern,
     )

@@ -213,6 +213,7 @@ def _weights(view: View, at: tuple[str, str], now_ms: int) -> Json:
         "stratum": held.record.stratum,
         "weights": held.record.weights,
         "evidence": held.record.evidence,
+        "cascade": None if held.record.cascade is None else asdict(held.record.cascade),
         "policy_version": held.record.policy_version,
         "age_s": _age_s(held.at_ms, now_ms),
     }

@@ -11,7 +11,7 @@ from router.core.records import First
 from router.core.snapshot import Snapshot, StratumWeights
 from tests.core.routing import facts, health, order, pool, snapshot
 
-CASCADE = CascadeFacts(cheap="small", to="large", threshold=0.5)
+CASCADE = CascadeFacts(cheap="small", to="large", threshold=0.5, scale="x")
 ALL_SMALL = {"policy": "fixed", "weights": {"small": 1.0}, "holdout_percent": 0.0, "cascade": CASCADE}
 
 
@@ -22,13 +22,15 @@ def asked(*orders, found=None, **changed):
 
 def test_the_cheapest_model_is_on_trial():
     choice = asked()
-    assert (choice.model, choice.trial) == ("small", Trial("large", 0.5))
+    assert (choice.model, choice.trial) == ("small", Trial("large", 0.5, scale="x"))
 
 
 def test_a_calibrated_stratum_has_a_threshold_of_its_own():
-    learned = StratumWeights(weights={}, policy_version="fixed:1", cascade=Calibrated(threshold=0.8, escalates=0.4))
-    assert asked(weights={("auto", "math/hard"): learned}).trial == Trial("large", 0.8)
-    assert asked(weights={("auto", "math/easy"): learned}).trial == Trial("large", 0.5)
+    learned = StratumWeights(
+        weights={}, policy_version="fixed:1", cascade=Calibrated(threshold=0.8, escalates=0.4, scale="x", shown=True)
+    )
+    assert asked(weights={("auto", "math/hard"): learned}).trial == Trial("large", 0.8, scale="x", calibrated=True)
+    assert asked(weights={("auto", "math/easy"): learned}).trial == Trial("large", 0.5, scale="x")
 
 
 def test_the_expected_cost_is_that_of_both_as_often_as_it_escalates():
@@ -39,7 +41,9 @@ def test_the_expected_cost_is_that_of_both_as_often_as_it_escalates():
             0.4,
             {
                 ("auto", "math/hard"): StratumWeights(
-                    weights={}, policy_version="fixed:1", cascade=Calibrated(threshold=0.8, escalates=0.4)
+                    weights={},
+                    policy_version="fixed:1",
+                    cascade=Calibrated(threshold=0.8, escalates=0.4, scale="x", shown=True),
                 )
             },
         ),
@@ -83,15 +87,15 @@ def test_an_order_of_a_person_is_no_trial():
 
 def test_both_calls_must_fit_into_what_the_request_may_cost():
     costs = {one.model: one.expected_cost_nano_usd for one in asked(pool={"cascade": None}).candidates}
-    both = asked().candidates[0].expected_cost_nano_usd + costs["large"]
+    both = costs["small"] + costs["large"]
     assert asked(facts={"max_cost_nano_usd": both}).trial is not None
-    alone = asked(facts={"max_cost_nano_usd": costs["large"]})
+    alone = asked(facts={"max_cost_nano_usd": both - 1})
     assert (alone.model, alone.trial) == ("small", None)
 
 
 def test_what_is_only_observed_has_no_threshold_and_costs_nothing_more():
     choice = asked(pool={"cascade": replace(CASCADE, observe=True)})
-    assert choice.trial == Trial("large", None)
+    assert choice.trial == Trial("large", None, scale="x")
     plain = asked(pool={"cascade": None})
     assert choice.candidates == plain.candidates
 
@@ -109,7 +113,7 @@ def test_a_retry_of_the_cheap_model_is_on_trial_and_an_escalation_is_not():
     first = First(stratum="math/hard", cohort="pilot", propensity=1.0, policy_version="fixed:0", model="small")
     again = {"attempt": 2, "first": first}
     retry = asked(facts=again | {"reason": "retry", "prefer": "small"})
-    assert (retry.model, retry.trial) == ("small", Trial("large", 0.5))
+    assert (retry.model, retry.trial) == ("small", Trial("large", 0.5, scale="x"))
     on = asked(facts=again | {"reason": "escalate", "prefer": "large", "exclude": ("small",)})
     assert (on.model, on.reason, on.trial) == ("large", "escalate", None)
     other = asked(
@@ -126,11 +130,13 @@ def test_a_session_stays_on_trial():
         model="small", stratum="math/hard", cohort="pilot", weights={"small": 1.0}, policy_version="fixed:0"
     )
     choice = asked(facts={"session": "s", "assignment": kept})
-    assert (choice.model, choice.trial) == ("small", Trial("large", 0.5))
+    assert (choice.model, choice.trial) == ("small", Trial("large", 0.5, scale="x"))
 
 
 def test_a_snapshot_with_a_cascade_comes_back():
-    learned = StratumWeights(weights={}, policy_version="fixed:1", cascade=Calibrated(threshold=0.8, escalates=0.4))
+    learned = StratumWeights(
+        weights={}, policy_version="fixed:1", cascade=Calibrated(threshold=0.8, escalates=0.4, scale="x", shown=True)
+    )
     made = snapshot(pools={"auto": pool(**ALL_SMALL)}, weights={("auto", "math/hard"): learned})
     again = Snapshot.from_canonical(made.canonical())
     assert again == made

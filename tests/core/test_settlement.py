@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.contract.records import ErrorInfo, Origin, Outcome, OutcomeError
 from router.core.attempts import Charge
@@ -266,12 +269,53 @@ def test_a_record_that_ends_the_process_gives_nothing_out():
     assert give_up(doubted().row).verdict.error.code == "internal_error"
 
 
-def test_an_answer_too_long_to_be_held_is_let_go():
-    row = doubted(room=5).row
-    assert row.held is None
-    assert row.pending.again.reason == "escalate"
-    failed = concluded(row, BETTER, "error", code="invalid_request")
-    assert failed.verdict.error.code == "provider_error"
+def test_an_answer_too_long_to_be_held_goes_out_at_once():
+    assert given_out(doubted(room=5)) == ("small", DOUBTFUL, None)
+
+
+def test_an_empty_answer_is_held_like_any_other():
+    found = replace(outcome(ON_TRIAL, confidence=0.1), body={})
+    row = conclude(opened(ON_TRIAL), ON_TRIAL, found, Charge(5), at_ms=NOW_MS, now_ms=NOW_MS, policy=POLICY).row
+    assert row_from_bytes(row_to_bytes(row)) == row
+    assert given_out(pass_time(row, now_ms=DEADLINE_MS, read_to_ms=DEADLINE_MS)) == ("small", {}, None)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=3))
+def test_whatever_the_answer_it_is_held_as_it_is(body):
+    found = replace(outcome(ON_TRIAL, confidence=0.1), body=body)
+    row = conclude(opened(ON_TRIAL), ON_TRIAL, found, Charge(5), at_ms=NOW_MS, now_ms=NOW_MS, policy=POLICY).row
+    again = row_from_bytes(row_to_bytes(row))
+    assert again == row
+    assert pass_time(again, now_ms=DEADLINE_MS, read_to_ms=DEADLINE_MS).verdict.body == body
+
+
+def test_a_row_of_the_release_before_is_read():
+    values = orjson.loads(row_to_bytes(opened(FIRST)))
+    slip = values[0][:-2]  # no trial, no session
+    old = [slip, [[1, "small", "routed"]], [2, ["retry", 5, "small", []], 7, False], *values[3:6]]
+    row = row_from_bytes(orjson.dumps(old))
+    assert (row.held, row.slip, row.pending.again.answer) == (None, FIRST, None)
+
+
+def test_escalations_and_judges_come_on_top_of_max_attempts():
+    once = Policy(1, frozenset({"small", "mid"}))
+    row = doubted().row
+    failed = conclude(row, BETTER, outcome(BETTER, "error"), Charge(5), at_ms=NOW_MS, now_ms=NOW_MS, policy=once)
+    assert given_out(failed) == ("small", DOUBTFUL, None)
+    twice = Policy(2, frozenset({"small", "mid"}))
+    again = conclude(row, BETTER, outcome(BETTER, "error"), Charge(5), at_ms=NOW_MS, now_ms=NOW_MS, policy=twice)
+    assert again.row.pending.again.reason == "retry"
 
 
 def test_what_is_only_observed_is_given_out():
@@ -313,8 +357,7 @@ def test_a_judge_is_asked_about_an_answer_that_no_check_fails():
     assert row_from_bytes(row_to_bytes(step.row)) == step.row
     failed = doubted(0.0, slip=TO_JUDGE, place=PLACE)
     assert failed.row.pending.again.reason == "escalate"
-    long = doubted(1.0, slip=TO_JUDGE, place=PLACE, room=5)
-    assert long.row.pending.again.reason == "escalate"
+    assert given_out(doubted(1.0, slip=TO_JUDGE, place=PLACE, room=5)) == ("small", DOUBTFUL, None)
 
 
 def test_what_the_judge_likes_goes_out_and_its_call_is_paid():
@@ -366,7 +409,8 @@ def test_what_is_only_observed_is_judged_and_goes_out_whatever_the_judge_says():
     step = judged("0", row=row)
     assert given_out(step) == ("small", DOUBTFUL, None)
     assert step.verdict.answered_by.confidence == 0.0
-    assert given_out(doubted(1.0, slip=slip, place=PLACE, room=5)) == ("small", DOUBTFUL, None)
+    unsampled = replace(TO_JUDGE, trial=Trial("mid", None, 0.0, "arbiter"))
+    assert given_out(doubted(1.0, slip=unsampled, place=PLACE)) == ("small", DOUBTFUL, None)
 
 
 def test_what_the_cheap_model_refuses_is_asked_of_the_better_one():

@@ -1,6 +1,8 @@
 """What a cascade would cost and risk, from labels and calls."""
 
+import asyncio
 import random
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -8,9 +10,12 @@ import pytest
 from router.cli.cascade import page
 from router.config import loads
 from router.contract.errors import ConfigError
+from router.contract.topics import Names
 from router.core.records import PricedAttempt
 from router.core.risk import Label
+from router.history import cascade, cascade_sample
 from router.history.cascade import Calls, documents, labels_in, named, outlook
+from router.stages.snapshot import cascade_facts
 
 CONFIG = """
 [models.small]
@@ -54,7 +59,7 @@ def known(count=400):
 def test_the_cascade_costs_both_as_often_as_it_escalates():
     found = known()
     assert found.cost["cascade"] == pytest.approx(100 + found.escalates * 1000)
-    assert found.calibration.threshold == found.threshold
+    assert (found.calibrated, found.calibration.threshold) == (True, found.threshold)
     assert 0.3 < found.threshold < 0.6
 
 
@@ -110,3 +115,55 @@ def test_a_bad_line_is_named(tmp_path, line, problem):
     file.write_text(f'{{"confidence": 0.5, "quality": 1}}\n{line}\n')
     with pytest.raises(ConfigError, match=problem):
         labels_in(file)
+
+
+def usage(model, reason, cost, latency_ms, **changed):
+    values = {
+        "request_id": "a" * 32, "attempt": 1, "model": model, "tenant": "t", "lane": "batch", "pool": "auto", "stratum": "s",
+        "cohort": "pilot", "reason": reason, "status": "ok", "error_code": None, "at_ms": 0, "latency_ms": latency_ms,
+        "prompt_tokens": 1, "completion_tokens": 1, "cached_tokens": 0, "reasoning_tokens": 0, "cost_nano_usd": cost,
+        "baseline_cost_nano_usd": 0, "price_version": None, "late": False,
+    }  # fmt: skip
+    return values | changed
+
+
+def test_a_judges_calls_and_failures_are_no_answers(monkeypatch):
+    config = loads(CONFIG.replace("[pools.auto.cascade]", 'judge = "large"\n[pools.auto.cascade]\nsignal = "judge"'))
+    facts = cascade_facts(config.pools["auto"], config.models)
+    records = {
+        "llm.usage": [
+            usage("small", "routed", 10, 50),
+            usage("large", "routed", 1000, 500),
+            usage("large", "escalate", 0, None, status="error"),
+            *[usage("large", "judge", 100, 60)] * 9,
+        ],
+        "llm.rewards": [
+            {
+                "request_id": f"{n:032x}", "pool": "auto", "stratum": "s", "first_model": "small", "model": "small",
+                "answered_by_attempt": 1, "cohort": "pilot", "propensity": 1.0, "policy_version": "fixed:0", "kind": "label",
+                "source": "reviewer", "reward": 1.0, "weight": 1.0, "at": "2026-01-01T00:00:00Z", "arm": None,
+                "label": {"confidence": 0.9, "served_model": "v", "threshold": None, "inclusion": 1.0, "calibrated": False,
+                          "scale": scale, "at_ms": n},
+            }
+            for n, scale in enumerate([facts.scale] * 100 + ["another"] * 50)
+        ],
+    }  # fmt: skip
+
+    async def scan(_client, topics):
+        for record in records[topics[0]]:
+            yield SimpleNamespace(value=orjson.dumps(record))
+
+    monkeypatch.setattr(cascade, "scan", scan)
+    (found,) = asyncio.run(cascade.outlooks(None, Names(), "auto", config.pools["auto"], facts.scale))
+    assert (found.cost["large"], found.p50_ms["large"], found.calibration.labels) == (1000.0, 500.0, 100)
+    assert found.cost["cascade"] == pytest.approx(10 + 100 + found.escalates * 1000)
+    assert found.p50_ms["cascade"] == 110.0
+
+
+def test_nothing_to_label_is_nothing_to_read(monkeypatch):
+    async def scan(_client, _topics):
+        for record in ():
+            yield record
+
+    monkeypatch.setattr(cascade_sample, "scan", scan)
+    assert asyncio.run(cascade_sample.to_label(None, Names(), "auto", 10)) == []

@@ -11,6 +11,7 @@ from router.config import loads
 from router.contract.codec import decode, encode
 from router.contract.ids import request_id
 from router.contract.records import Decision, MetricWindow, Outcome, ReviewItem, Reward, Usage, Weights, Work
+from router.core.bandit import Observation
 from router.stages import account, feedback, learn
 from tests.stages.system import NAMES, System
 
@@ -390,3 +391,136 @@ def test_a_refusal_of_the_provider_escalates_and_is_in_no_sample(system):
     system.log.advance(3_000, step_ms=500)
     (reward,) = system.all(Reward, "rewards")
     assert (reward.arm, reward.model) == ("small>large", "large")
+
+
+# --- what a review of the whole found ---
+
+
+def labelled(system, count, value=1.0, begin=0):
+    names = [f"l-{begin + number}" for number in range(count)]
+    run(system, *names)
+    for name in names:
+        system.opine(value, request_id=request_id("default", name), attempt=1)
+    system.log.advance(3_000, step_ms=500)
+
+
+def cascade_now(system):
+    return system.all(Weights, "weights")[-1].cascade
+
+
+def learning_as(system, config):
+    """Learn starts again with another configuration."""
+    (stage,) = learn.build(Cascaded(config).context)
+    system.log.restart(stage)
+    system.log.advance(learn.LOOK_EVERY_MS + 1_000)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        CONFIG.replace("threshold = 0.5", 'threshold = 0.5\nchecks = ["refusal", "length"]'),
+        CONFIG.replace("threshold = 0.5", 'threshold = 0.5\nsignal = "checks"'),
+        CONFIG.replace('capabilities = ["logprobs"]', 'capabilities = ["logprobs"]\nprovider_model = "small-next"'),
+    ],
+)
+def test_labels_of_another_scale_do_not_count(changed):
+    system = Cascaded()
+    labelled(system, 200)
+    assert cascade_now(system).calibrated
+    learning_as(system, changed)
+    assert cascade_now(system) is None or cascade_now(system).threshold == 0.5
+    (other,) = [stage for stage in system.stages if stage.name.endswith("route")]
+    assert other is not None
+
+
+def test_a_threshold_of_another_scale_is_not_used_by_routers():
+    system = Cascaded()
+    labelled(system, 200)
+    old = cascade_now(system).threshold
+    assert old != 0.5
+    changed = Cascaded(CONFIG.replace("threshold = 0.5", 'threshold = 0.5\nsignal = "checks"'))
+    for record in system.log.records(NAMES.of("weights")):
+        changed.log.produce(NAMES.of("weights"), record.key, record.value)
+    run(changed, "r-1")
+    assert changed.all(Decision, "decisions")[-1].cascade.threshold == 0.5
+
+
+def test_an_answer_has_one_label_whoever_gives_it(system):
+    run(system, "one")
+    for kind in ("label", "review"):
+        for source in ("reviewer", "judge", "system"):
+            system.opine(1.0, kind=kind, source=source, request_id=request_id("default", "one"), attempt=1)
+    system.log.advance(3_000, step_ms=500)
+    assert cascade_now(system).served["small-1"].labels == 1
+
+
+def test_an_answer_without_a_confidence_is_in_no_sample(system):
+    system.confidence[request_id("default", "one")] = None
+    run(system, "one")
+    assert system.all(ReviewItem, "reviews") == []
+
+
+def test_labels_that_were_read_before_a_crash_are_published_after_it(system, monkeypatch):
+    names = [f"r-{number}" for number in range(120)]
+    run(system, *names)
+    monkeypatch.setattr(learn, "STRATA_A_TICK", 0)
+    for name in names:
+        system.opine(1.0, request_id=request_id("default", name), attempt=1)
+    system.log.advance(3_000, step_ms=500)
+    assert system.all(Weights, "weights") == []
+    monkeypatch.setattr(learn, "STRATA_A_TICK", 1)
+    system.log.restart(next(stage for stage in system.stages if stage.name.endswith("learn")))
+    system.log.advance(1_000)
+    assert cascade_now(system).served["small-1"].labels == 120
+
+
+@pytest.mark.parametrize("policy", ["thompson", "squarecb"])
+def test_what_the_model_alone_did_badly_does_not_speak_against_the_cascade(policy):
+    config = loads(LEARNING.replace("epsilon = 0.5", f'epsilon = 0.5\npolicy = "{policy}"'))
+    learner = learn.learners(config)["auto"]
+    now_ms = 1_780_000_000_000
+
+    def seen(model, bad):
+        return [
+            Observation(model=model, kind="review", source="reviewer", reward=float(n % 10 >= bad), at_ms=now_ms)
+            for n in range(300)
+        ]
+
+    baseline = seen("large", 0)
+    weights = {}
+    for alone, cascaded in ((5, 0), (0, 5)):
+        state = learner.policy.update(
+            learner.policy.empty(), [*baseline, *seen("small", alone), *seen("small>large", cascaded)], now_ms
+        )
+        weights[alone], _, _ = learner.outlook(state, now_ms)
+    assert weights[5]["small"] > 0.5
+    state = learner.policy.update(learner.policy.empty(), [*baseline, *seen("small", 0)], now_ms)
+    assert learner.outlook(state, now_ms)[0]["small"] > 0.5
+
+
+def test_a_doubtful_empty_answer_survives_a_restart_of_settle(system):
+    doubt(system, "hard")
+    system.answers["large"] = "silence"
+    system.body = lambda _work: {}
+    system.ask("hard", router={"deadline_ms": 5_000})
+    system.log.advance(1_000, step_ms=200)
+    system.log.restart(next(stage for stage in system.stages if stage.name.endswith("settle")))
+    system.log.advance(5_000, step_ms=200)
+    assert system.results()["hard"].response.body == {}
+
+
+def test_while_the_better_model_is_out_the_cheap_one_costs_what_it_costs(system):
+    run(system, "before")
+    ban = {
+        "scope": "model:large",
+        "action": "ban",
+        "active": True,
+        "by": "me",
+        "reason": "r",
+        "at": "2025-06-15T15:00:00Z",
+    }
+    system.log.produce(NAMES.of("control"), b"model:large/ban", orjson.dumps(ban))
+    system.log.advance(1_000)
+    run(system, "after")
+    before, after = (one.candidates[0].expected_cost_nano_usd for one in system.all(Decision, "decisions"))
+    assert after < before
