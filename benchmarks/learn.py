@@ -3,7 +3,7 @@
     python benchmarks/learn.py --answers FILE [--seeds 20] [--requests 3500] [--picture regret.png] [--json]
 
 FILE: rows of ``docs/classifier.md`` with quality *and* ``cost_usd`` of every model (also by ``POINTSMAN_BENCH_ANSWERS``). A third of
-them, by a hash of their ids, teach the classifier, ParetoBandit's regression and the mean cost of each model; the others are the
+them, by a hash of their ids, teach the classifier, the regressions of both packages and the mean cost of each model; the others are the
 stream, in another order each seed, again from the start when they are used up. Nobody gave feedback: a reward is the recorded
 quality, dense (each request, at once) or sparse (3 of 1,000, hours late: lognormal, median 4 h, 95 % within 24 h).
 
@@ -11,11 +11,15 @@ quality, dense (each request, at once) or sparse (3 of 1,000, hours late: lognor
 |---|---|
 | ours | the router's own code: ``core.decide`` with policy ``squarecb``, and the budget of a lane of route |
 | ParetoBandit | the package of that name from PyPI (when installed), its own parameters, pacer and clock; the same numbers as context |
+| Vowpal Wabbit | ``vowpal.py`` (package ``vowpalwabbit``, when installed): its regression and inverse-gap weights on the same numbers; ledger and pacer are ours, following its choices, so money has a price in its objective as in ours |
+| ..., price by hindsight | the same without a ledger, at one fixed price a stream: that which spends the budget, looked for by playing it again |
 | uniform, best single, oracle | a model at random; the one with the best mean that the budget affords; the best affordable mix by hindsight |
 
-Rewards are compared at equal budgets and *at equal realised cost*: where ParetoBandit leaves more than a twentieth of its budget
-unspent, ours runs again with what it spent. Beside each reward (``--json``, details) stands that of a blind mix of two single models
-that costs as much. Uniform keeps no budget. Time: one decision, everything that the policy does for it.
+Rewards are compared at equal budgets and *at equal realised cost*: where one of the two packages leaves more than a twentieth of its
+budget unspent, ours runs again with what it spent. Vowpal Wabbit is there as a test oracle: another program that minimises the same
+must not find much more of it, and in a world that is linear and stays as it is both must choose alike. Beside each reward (``--json``,
+details) stands that of a blind mix of two single models that costs as much. Uniform keeps no budget. Time: one decision, everything
+that the policy does for it.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,10 +44,12 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
+from benchmarks import vowpal
 from benchmarks.report import Report, finish, options
 from router.core.bandit import POLICIES, Arms, Observation, SquareCB
 from router.core.bandit.decay import LANDMARK_MS
 from router.core.bandit.squarecb import Regression, context_of, inverse_gap, predict
+from router.core.budget import Ledger, Pacer
 from router.core.decide import decide
 from router.core.facts import Choice, RequestFacts
 from router.core.features import features_of
@@ -68,7 +75,13 @@ BUDGETS = {"tight": 0.6, "medium": 1.2, "loose": 20.0}
 FAILED = 0.3
 #: A policy that spends less than this share of its budget is compared once more: ours with a budget of what it spent.
 SPENT = 0.95
-AT_THEIR_COST = "ours, with what ParetoBandit spent"
+PARETO, VOWPAL, HINDSIGHT = "ParetoBandit", "Vowpal Wabbit", "Vowpal Wabbit, price by hindsight"
+#: An oracle that finds more than so much reward at our cost knows something that ours does not.
+ORACLE_MARGIN = 0.01
+#: Prices of money among which the rows that teach Vowpal Wabbit are spread, so that it knows what a penalty is.
+TAUGHT_PRICES = (1e-3, 1.0)
+#: A price by hindsight is found when it spends this much of the budget; it is looked for so many times, in steps of this factor.
+NEAR_BUDGET, TRIES, STEP = (0.98, 1.005), 6, 1.5
 POOL, STRATUM = "auto", "all/all"
 CAVEATS = [
     "rewards are judges' scores of recorded answers, no user's; a third of all prompts are ties, the dearer two models nearly equal",
@@ -302,9 +315,75 @@ class ParetoBandit:
         self._router.bandit.update(self._world.models[model], context, reward, advance_time=False)
 
     def _context(self, row: int) -> Array:
-        """The same numbers as ours: what the classifier says of each model, the length; its bias last."""
-        length = context_of(None, int(self._world.tokens[row]), ())[2]
-        return np.array([*(2.0 * self._world.p_ok[row] - 1.0), length, 1.0])
+        return context(self._world, row)
+
+
+def context(world: World, row: int) -> Array:
+    """The same numbers as ours, in one: what the classifier says of each model, the length; its bias last."""
+    length = context_of(None, int(world.tokens[row]), ())[2]
+    return np.array([*(2.0 * world.p_ok[row] - 1.0), length, 1.0])
+
+
+class VowpalWabbit:
+    """Its learner and its choice. Ledger and price of money are ours; with ``price`` there is none but that, and no ledger."""
+
+    def __init__(self, world: World, stream: Stream, budget: float, price: float | None = None) -> None:
+        self._world, self._stream, self._fixed = world, stream, price
+        self._learner = vowpal.Vowpal()
+        self._budget = budget * NANO
+        self._ledger = Ledger(int(self._budget))
+        self._pacer = Pacer(self._ledger)
+        self._draw = np.random.default_rng(stream.seed + 2)
+        self._penalties: dict[int, dict[int, float]] = {}
+        self._owed = 0
+        self._known = [tuple(context(world, row).tolist()) for row in range(len(world.tokens))]
+        draw, count = np.random.default_rng(stream.seed + 3), len(world.models)
+        low, high = np.log(TAUGHT_PRICES)
+        for row in draw.permutation(np.flatnonzero(world.teaching)):
+            for model in draw.permutation(count):
+                drawn = math.exp(draw.uniform(low, high)) if draw.random() < 0.8 else 0.0
+                penalties = self._priced(drawn if price is None else price, world.expected)
+                self._learner.learn(self._known[row], penalties, int(model), float(world.quality[row, model]))
+
+    def prepare(self, at: int) -> None: ...
+
+    def choose(self, at: int) -> int:
+        known = self._known[self._stream.rows[at]]
+        expected = self._world.expected * self._stream.price[at]
+        price = self._pacer.price if self._fixed is None else self._fixed
+        penalties = self._penalties[at] = self._priced(price, expected)
+        chances = self._learner.chances(known, penalties)
+        if self._fixed is None:
+            quality = self._learner.values(chances) + np.array(list(penalties.values()))
+            models = self._world.models
+            self._pacer.note(
+                dict(zip(models, quality.tolist(), strict=True)),
+                dict(zip(models, expected.tolist(), strict=True)),
+                self._learner.gamma,
+            )
+            affordable = {model: penalties[model] for model in np.flatnonzero(self._affordable(expected)).tolist()}
+            if len(affordable) < len(penalties):
+                chances = np.zeros(len(penalties))
+                chances[list(affordable)] = self._learner.chances(known, affordable)
+        chosen = min(int(np.searchsorted(np.cumsum(chances), self._draw.random(), "right")), len(chances) - 1)
+        self._owed = int(expected[chosen])
+        self._ledger.charge(self._owed)
+        return chosen
+
+    def paid(self, at: int, model: int, cost: float) -> None:  # noqa: ARG002 - the protocol's
+        self._ledger.correct(1, self._owed, int(cost))
+
+    def learn(self, at: int, model: int, reward: float, at_ms: int) -> None:  # noqa: ARG002
+        self._learner.learn(self._known[self._stream.rows[at]], self._penalties.pop(at), model, reward)
+
+    def _priced(self, price: float, expected: Array) -> dict[int, float]:
+        return dict(enumerate((price / self._budget * expected).tolist()))
+
+    def _affordable(self, expected: Array) -> NDArray[np.bool_]:
+        """As ``core.decide`` has it."""
+        ledger = self._ledger
+        room = ledger.left + ledger.budget + max(ledger.burst, ledger.dearer * float(expected.max()))
+        return expected <= max(room / ledger.dearer, float(expected.min()))
 
 
 class Uniform:
@@ -388,10 +467,47 @@ def mix_at(stream: Stream, cost: float) -> float:
     return float(max(found, default=rewards[int(np.argmin(costs))]))
 
 
+def by_hindsight(world: World, stream: Stream, budget: float, *, sparse: bool, guess: float) -> tuple[Run, float]:
+    """Vowpal Wabbit at a fixed price with which it keeps the budget, the dearest such run of ``TRIES``; that price."""
+    low, high, price = 0.0, math.inf, guess
+    best: tuple[Run, float] | None = None
+    for _ in range(TRIES):
+        run = play(partial(VowpalWabbit, price=price), world, stream, budget, sparse=sparse)
+        spent = run.cost / budget
+        if spent > NEAR_BUDGET[1]:
+            low = price or TAUGHT_PRICES[0] / STEP
+        else:
+            high = price
+            if best is None or run.cost > best[0].cost:
+                best = run, price
+            if spent > NEAR_BUDGET[0] or price == 0.0:
+                break
+        price = between(low, high)
+    return best or (run, price)
+
+
+def between(low: float, high: float) -> float:
+    """The next price to try when the last ones were too low (0: none was) and too high."""
+    if high == math.inf:
+        return STEP * low
+    if low == 0.0:
+        return high / STEP if high > STEP * TAUGHT_PRICES[0] else 0.0
+    return math.sqrt(low * high)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 %, of the mean."""
+    mean = statistics.mean(values)
+    half = 2.1 * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return mean - half, mean + half
+
+
 def kinds() -> dict[str, Any]:
     found: dict[str, Any] = {"ours": Ours}
     if importlib.util.find_spec("pareto_bandit"):
-        found["ParetoBandit"] = ParetoBandit
+        found[PARETO] = ParetoBandit
+    if vowpal.INSTALLED:
+        found[VOWPAL] = VowpalWabbit
     return found | {"uniform": Uniform}
 
 
@@ -454,6 +570,23 @@ def cases() -> Iterator[tuple[str, float, bool, dict[str, Any]]]:
     yield "medium budget, a price rises fivefold", BUDGETS["medium"], False, {"dearer": 1}
 
 
+def played(world: World, streams: Sequence[Stream], budget: float, *, sparse: bool) -> dict[str, list[Run]]:
+    """Each policy on each stream."""
+    runs = {
+        policy: [play(kind, world, stream, budget, sparse=sparse) for stream in streams]
+        for policy, kind in kinds().items()
+    }
+    if VOWPAL in runs:
+        runs[HINDSIGHT], guess = [], 0.05
+        for stream in streams:
+            run, price = by_hindsight(world, stream, budget, sparse=sparse, guess=guess)
+            guess = price or guess
+            runs[HINDSIGHT].append(run)
+    runs["best single"] = [single(stream, budget) for stream in streams]
+    runs["oracle"] = [_fixed(stream, budget, oracle(stream, budget)) for stream in streams]
+    return runs
+
+
 def measure(file: Path, *, seeds: int, requests: int, picture: Path | None) -> Report:
     report = Report("learn", caveats=CAVEATS)
     world = world_of(file)
@@ -463,18 +596,16 @@ def measure(file: Path, *, seeds: int, requests: int, picture: Path | None) -> R
         budget = float(times * world.expected[1] / NANO)
         count = requests * (10 if sparse else 1)
         streams = [stream_of(world, seed, count, **happens) for seed in range(seeds)]
-        runs: dict[str, list[Run]] = {
-            policy: [play(kind, world, stream, budget, sparse=sparse) for stream in streams]
-            for policy, kind in kinds().items()
-        }
-        runs["best single"] = [single(stream, budget) for stream in streams]
-        runs["oracle"] = [_fixed(stream, budget, oracle(stream, budget)) for stream in streams]
+        runs = played(world, streams, budget, sparse=sparse)
         curves[name] = {policy: np.mean([run.regret for run in found], axis=0) for policy, found in runs.items()}
         table[name] = {policy: _summary(world, streams, found) for policy, found in runs.items()}
-        theirs = table[name].get("ParetoBandit")
-        if theirs is not None and theirs["cost_usd"] < SPENT * budget:
-            again = [play(Ours, world, stream, theirs["cost_usd"], sparse=sparse) for stream in streams]
-            table[name][AT_THEIR_COST] = _summary(world, streams, again)
+        for other in (PARETO, VOWPAL):
+            theirs = table[name].get(other)
+            if theirs is not None and theirs["cost_usd"] < SPENT * budget:
+                again = runs[at_cost_of(other)] = [
+                    play(Ours, world, stream, theirs["cost_usd"], sparse=sparse) for stream in streams
+                ]
+                table[name][at_cost_of(other)] = _summary(world, streams, again)
         _say(
             report,
             name,
@@ -485,29 +616,47 @@ def measure(file: Path, *, seeds: int, requests: int, picture: Path | None) -> R
             fails=happens.get("fails"),
         )
     alone_us = policy_alone_us(world)
-    theirs = next(iter(table.values())).get("ParetoBandit")
+    theirs = next(iter(table.values())).get(PARETO)
     if theirs is not None:
         report.add(
             "what of a decision is the policy's, ours",
             round(alone_us, 1),
             "us",
             reference=theirs["decision_us"],
-            reference_is="ParetoBandit",
+            reference_is=PARETO,
             goal="<= 1/3 of it",
             met=alone_us <= theirs["decision_us"] / 3,
         )
     for name in ("thompson", "squarecb"):
         report.add(f"updates a second, {name}", round(updates_per_s(name)), "rewards")
+    if vowpal.INSTALLED:
+        _agree(report, seeds)
     report.details["table"] = table
-    report.fields["learn_reward_to_paretobandit"] = {
-        name: round(found["ours"]["reward"] / found["ParetoBandit"]["reward"], 4)
-        for name, found in table.items()
-        if "ParetoBandit" in found
-    }
+    for field_name, other in (("learn_reward_to_paretobandit", PARETO), ("learn_reward_to_vowpalwabbit", VOWPAL)):
+        report.fields[field_name] = {
+            name: round(found["ours"]["reward"] / found[other]["reward"], 4)
+            for name, found in table.items()
+            if other in found
+        }
     report.details["seeds"], report.details["requests"] = seeds, requests
     if picture is not None:
         _draw(picture, curves)
     return report
+
+
+def at_cost_of(other: str) -> str:
+    return f"ours, with what {other} spent"
+
+
+def _agree(report: Report, seeds: int) -> None:
+    """Ours and Vowpal Wabbit in a world that is linear and stays as it is."""
+    worlds = [vowpal.agreement(seed) for seed in range(seeds)]
+    agree, ours, theirs = (statistics.mean(each[name] for each in worlds) for name in worlds[0])
+    name = "a linear world that stays as it is"
+    report.add(f"{name}: choices that agree", round(agree, 4), "of all", goal=">= 0.95", met=agree >= 0.95)
+    report.add(
+        f"{name}: reward lost to the truth, ours", round(ours, 5), "", reference=round(theirs, 5), reference_is=VOWPAL
+    )
 
 
 def _summary(world: World, streams: Sequence[Stream], runs: Sequence[Run]) -> dict[str, Any]:
@@ -535,18 +684,32 @@ def _say(
     dearest_usd: float,
     fails: int | None,
 ) -> None:
-    ours, theirs = found["ours"], found.get("ParetoBandit")
+    ours, theirs = found["ours"], found.get(PARETO)
     allowed = max(0.01, dearest_usd / (budget * len(runs["ours"][0].chosen)))
     for policy, one in found.items():
         how: dict[str, Any] = {}
-        if policy in ("ours", AT_THEIR_COST) and theirs is not None:
+        if policy in ("ours", at_cost_of(PARETO)) and theirs is not None:
             how = {
                 "reference": theirs["reward"],
-                "reference_is": "ParetoBandit",
+                "reference_is": PARETO,
                 "goal": ">= its reward",
                 "met": one["reward"] >= theirs["reward"],
             }
         report.add(f"{name}: reward, {policy}", one["reward"], f"at ${one['cost_usd']:.6f} of ${budget:.6f}", **how)
+    for other in (PARETO, VOWPAL):
+        if other not in found:
+            report.add(f"{name}: reward, {other}", None, "not installed")
+    if VOWPAL in found:
+        at = at_cost_of(VOWPAL) if at_cost_of(VOWPAL) in found else "ours"
+        less = [one.reward - other.reward for one, other in zip(runs[at], runs[VOWPAL], strict=True)]
+        low, high = interval(less)
+        report.add(
+            f"{name}: reward, ours less {VOWPAL} at equal cost",
+            round(statistics.mean(less), 4),
+            f"[{low:.4f}, {high:.4f}] by seeds",
+            goal=f">= -{ORACLE_MARGIN}",
+            met=statistics.mean(less) >= -ORACLE_MARGIN,
+        )
     report.add(
         f"{name}: overshoot, ours, largest of all seeds",
         ours["overshoot_max"],
@@ -560,7 +723,7 @@ def _say(
             ours["decision_us"],
             "us",
             reference=theirs["decision_us"],
-            reference_is="ParetoBandit",
+            reference_is=PARETO,
             goal="<= 1/3 of it",
             met=ours["decision_us"] <= theirs["decision_us"] / 3,
         )
@@ -578,12 +741,20 @@ def _draw(file: Path, curves: dict[str, dict[str, Array]]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    colours = {"ours": "#1f5fa8", "ParetoBandit": "#c2571a", "uniform": "#9aa0a6", "best single": "#3a8a4d"}
+    lines = {
+        "ours": ("#1f5fa8", "-"),
+        PARETO: ("#c2571a", "-"),
+        VOWPAL: ("#7b4fa3", "-"),
+        HINDSIGHT: ("#7b4fa3", ":"),
+        "uniform": ("#9aa0a6", "-"),
+        "best single": ("#3a8a4d", "-"),
+    }
     figure, axes = plt.subplots(2, 4, figsize=(16, 7.2), constrained_layout=True)
     for one, (name, found) in zip(axes.flat, curves.items(), strict=False):
         for policy, curve in found.items():
-            if policy in colours:
-                one.plot(np.arange(1, len(curve) + 1), curve, color=colours[policy], label=policy, linewidth=2)
+            if policy in lines:
+                colour, style = lines[policy]
+                one.plot(np.arange(1, len(curve) + 1), curve, color=colour, linestyle=style, label=policy, linewidth=2)
         top = max(float(found[policy].max()) for policy in found if policy not in ("uniform", "oracle"))
         one.set_ylim(min(0.0, *(float(found[policy].min()) for policy in found)), 1.15 * top)
         one.set_title(name, loc="left", fontsize=10)

@@ -30,6 +30,7 @@ PACKAGES = (
     "tiktoken",
     "numpy",
     "paretobandit",
+    "vowpalwabbit",
     "aiohttp",
     "pydantic",
 )
@@ -152,7 +153,8 @@ def _row(figure: Mapping[str, Any]) -> tuple[str, ...]:
     met = {True: "met", False: "MISSED", None: ""}[figure["met"]]
     goal = f"{figure['goal']} {met}".strip()
     ratio = "" if figure["ratio"] is None else f"{figure['ratio']:g}"
-    return figure["name"], f"{number(figure['value'])} {figure['unit']}".strip(), reference, ratio, goal
+    value = figure["unit"] if figure["value"] is None else f"{number(figure['value'])} {figure['unit']}".strip()
+    return figure["name"], value or number(None), reference, ratio, goal
 
 
 def number(value: float | None) -> str:

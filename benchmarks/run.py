@@ -15,7 +15,7 @@ Each is a script beside this one that prints one JSON document (``report.py``) w
 | ``recovery_s_per_million_keys`` | ``recovery.py`` |
 | ``rss_mib`` | ``up.py``, by process, idle |
 | ``settled_ids_mib_per_million`` | ``memory.py`` |
-| ``learn_reward_to_paretobandit`` (when ``POINTSMAN_BENCH_ANSWERS`` names recorded answers, and the package is installed) | ``learn.py``, by case |
+| ``learn_reward_to_paretobandit``, ``learn_reward_to_vowpalwabbit`` (when ``POINTSMAN_BENCH_ANSWERS`` names recorded answers, and the packages are installed) | ``learn.py``, by case |
 """
 
 from __future__ import annotations

@@ -105,6 +105,15 @@ def test_a_figure_without_a_reference_or_a_value_has_no_ratio():
     assert Figure(name="rate", value=1.0, unit="s", reference=0.0).ratio is None
 
 
+def test_what_could_not_be_measured_says_why_in_place_of_a_value():
+    report = Report("example")
+    report.add("rate of theirs", None, "not installed")
+    report.add("rate of nobody", None, "")
+    first, second = text(document(report)).splitlines()[1:3]
+    assert first.endswith("rate of theirs  not installed")
+    assert second.endswith("rate of nobody  none")
+
+
 def test_a_document_names_the_machine_the_versions_and_that_it_was_busy():
     busy = Report("example", load_before=(99.0, 1.0, 1.0))
     found = document(busy)
