@@ -47,6 +47,8 @@ WHOLE_CHARS = 2 * 1024
 CHUNK_CHARS = 1024
 #: Of a sampled text, so many characters of each end are counted whole: what it asks for is said there.
 END_CHARS = 512
+#: The same of one that was counted whole: the task is said at an end, and looking at it costs as much as counting.
+END_TOKENS = 128
 #: One sample for each of so many characters between, within bounds. Each begins and ends where the tokeniser would cut,
 #: if there is such a place near: a word cut in two has a token too many.
 SAMPLE_CHARS, SAMPLE_EVERY_CHARS = 256, 2048
@@ -128,7 +130,7 @@ def read(text: str, *, exact: bool = False) -> tuple[TokenCount, Ids]:
     """
     if len(text) <= CHUNK_CHARS:
         ids = encode(text)
-        return TokenCount(len(ids)), ids
+        return TokenCount(len(ids)), _ends(ids)
     if exact or len(text) <= WHOLE_CHARS or _bytes(text) <= EXACT_BYTES:
         return _whole(text)
     return _sampled(text)
@@ -162,7 +164,12 @@ def _whole(text: str) -> tuple[TokenCount, Ids]:
         found.append(encode(chunk))
         forced = forced or not safe
     ids = np.concatenate(found)
-    return TokenCount(min(len(ids), _bytes(text)) if forced else len(ids), estimated=forced), ids
+    return TokenCount(min(len(ids), _bytes(text)) if forced else len(ids), estimated=forced), _ends(ids)
+
+
+def _ends(ids: Ids) -> Ids:
+    """What is looked at: ``END_TOKENS`` of each end."""
+    return ids if len(ids) <= 2 * END_TOKENS else np.concatenate([ids[:END_TOKENS], ids[-END_TOKENS:]])
 
 
 def _chunks(text: str) -> Iterator[tuple[str, bool]]:

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.core import tokens
-from router.core.tokens import CHUNK_CHARS, END_CHARS, EXACT_BYTES, count, count_all, o200k_base, read
+from router.core.tokens import CHUNK_CHARS, END_CHARS, END_TOKENS, EXACT_BYTES, count, count_all, o200k_base, read
 
 #: What tiktoken expects of the file that it downloads.
 ORIGINAL_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -52,9 +52,14 @@ def test_ordinary_text_is_exact_up_to_the_limit():
     assert count(text) == tokens.TokenCount(len(o200k_base().encode_ordinary(text)), estimated=False)
 
 
-def test_reading_gives_the_ids_that_were_counted():
-    text = (PROSE * 1000).encode()[:EXACT_BYTES].decode(errors="ignore")
-    assert read(text)[1].tolist() == o200k_base().encode_ordinary(text)
+def test_reading_gives_the_ids_that_were_counted_as_far_as_they_are_looked_at():
+    for size in (10, 2 * END_TOKENS, 2 * END_TOKENS + 1, EXACT_BYTES):
+        text = (PROSE * 1000).encode()[:size].decode(errors="ignore")
+        all_ids = o200k_base().encode_ordinary(text)
+        found, ids = read(text)
+        assert found == tokens.TokenCount(len(all_ids))
+        looked_at = all_ids if len(all_ids) <= 2 * END_TOKENS else all_ids[:END_TOKENS] + all_ids[-END_TOKENS:]
+        assert ids.tolist() == looked_at
 
 
 def test_of_a_long_text_both_ends_are_read():

@@ -29,7 +29,7 @@ def reasons(system):
 
 def rewards(system):
     """Of this file's requests: others have a pool of their own."""
-    return [one for one in system.values("rewards") if one["pool"] != "paced"]
+    return [one for one in system.values("rewards") if one["pool"] not in {"paced", "checked"}]
 
 
 def of_run(values):
