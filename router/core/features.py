@@ -68,7 +68,7 @@ class Features:
 def features_of(texts: Sequence[Ids]) -> Features:
     """Of prompts given as token ids (``core.tokens.read``): 8 us for 100 tokens in batches of 100."""
     counts = np.fromiter(map(len, texts), np.int64, len(texts))
-    ids = np.concatenate([NOTHING, *texts])
+    ids = np.concatenate([NOTHING, *texts]).astype(np.intp)  # as an index wants it: once, not for every table
     words = words_of(ids, counts)
     numbers, starts = _bags(words, len(texts))
     return Features(numbers, starts, _surface(ids, counts, words))
@@ -89,15 +89,15 @@ def _bags(words: Words, n: int) -> tuple[Whole, Whole]:
     return found & (2**BITS - 1), starts
 
 
-def _surface(ids: Ids, counts: Whole, words: Words) -> Array:
+def _surface(ids: NDArray[np.intp], counts: Whole, words: Words) -> Array:
     """(n, len(SURFACE)), as that names them."""
     n = len(counts)
     shown = np.zeros((n, len(SHOWS)))
     some = counts > 0
     if some.any():
         firsts = (np.cumsum(counts) - counts)[some]
-        shown[some] = counted([np.add.reduceat(kinds[ids], firsts) for kinds in lexicon().kinds])
-    breaks = lexicon().shape[ids] & BREAKS
+        shown[some] = counted([np.add.reduceat(kinds.take(ids), firsts) for kinds in lexicon().kinds])
+    breaks = lexicon().shape.take(ids) & BREAKS
     number = np.bincount(words.text, minlength=n)
     at_least_one = np.maximum(number, 1)
     letters = np.bincount(words.text, words.lengths, n)

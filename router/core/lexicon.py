@@ -19,7 +19,7 @@ U64 = NDArray[np.uint64]
 
 #: Odd, so that no power of it is 0.
 _P = 0x9E3779B97F4A7C15
-#: Powers that are kept; of what lies so far before the end of a word they are used again, which only makes another hash.
+#: Powers that are kept, two to the something; of what lies so far before the end of a word they are used again, which only makes another hash.
 POWERS = 1024
 
 _SIZE = RANKS + 2

@@ -18,12 +18,12 @@ A character that no token holds whole, which is so in some scripts, keeps its ca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.core.lexicon import CLOSES, LENGTH, OPENS, POWERS, U64, lexicon
-from router.core.tokens import Ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Words:
     token: NDArray[np.int64]
 
 
-def words_of(ids: Ids, counts: NDArray[np.int64]) -> Words:
+def words_of(ids: NDArray[np.integer[Any]], counts: NDArray[np.int64]) -> Words:
     """The words of texts that are given as token ids of ``o200k_base``, strung together, ``counts`` of each text.
 
     Takes 3 us for 100 tokens.
@@ -48,17 +48,17 @@ def words_of(ids: Ids, counts: NDArray[np.int64]) -> Words:
     if len(ids) == 0:
         none = np.empty(0, np.int64)
         return Words(none.astype(np.uint64), none, none, none)
-    shape = table.shape[ids]
-    begins = shape & OPENS
-    begins[1:] |= shape[:-1] & CLOSES
+    shape = table.shape.take(ids)
+    begins = (shape & OPENS) != 0
+    begins[1:] |= (shape[:-1] & CLOSES) != 0
     firsts = np.cumsum(counts) - counts
-    begins[firsts[counts > 0]] = OPENS
+    begins[firsts[counts > 0]] = True
     starts = np.flatnonzero(begins)
     ends = np.cumsum(shape >> LENGTH, dtype=np.int64)
     word_ends = ends[np.append(starts[1:], len(ids)) - 1]
     sizes = np.diff(starts, append=len(ids))
     behind = np.repeat(word_ends, sizes) - ends
-    hashes = np.add.reduceat(table.hashes[ids] * table.powers[behind % POWERS], starts)
+    hashes = np.add.reduceat(table.hashes.take(ids) * table.powers.take(behind & (POWERS - 1)), starts)
     text = np.repeat(np.arange(len(counts)), counts)[starts]
     lengths = np.diff(word_ends, prepend=0)
     kept = lengths > 1
