@@ -7,7 +7,7 @@ from collections import Counter
 import orjson
 
 from benchmarks.scenarios.kills import Submission
-from benchmarks.system import requests, wait_for
+from benchmarks.system import request, requests, wait_for
 
 LINES = 600
 
@@ -54,3 +54,28 @@ def test_a_submit_that_is_killed_goes_on_with_one_line_a_line(system):
     results = job.results()
     assert len(results) == len({result["id"] for result in results}) == job.count
     assert all(result["error"] is None for result in results)
+
+
+def test_cascades_and_judges_are_answered_once_whatever_is_killed(system):
+    """Answers that are held, orders to escalate and to judge, and review items are in the same transactions as all else."""
+    count = 120
+    wanted = [(pool, f"{pool}-killed-{n}") for n in range(count) for pool in ("checked", "judged")]
+    sent = [request(name, model=pool, text=f"what of {name}?") for pool, name in wanted]
+    with system.reading("results") as reader:
+        for round_, name in enumerate(("settle", "route", "workers", "settle")):
+            system.produce("requests", sent[round_ * 60 : (round_ + 1) * 60])
+            assert wait_for(lambda name=name: name in system.processes, 30)
+            system.signal(name)
+        reader.until(
+            lambda reads: sum(len(ids_of(reads, f"{pool}-killed")[0]) for pool in ("checked", "judged")) >= 240, 90
+        )
+        for pool in ("checked", "judged"):
+            times, codes = ids_of(reader.reads, f"{pool}-killed")
+            assert codes == {"ok": count}
+            assert set(times.values()) == {1}
+        results = [orjson.loads(read.record.value) for read in reader.reads]
+    ours = [one["router"] for one in results if one["custom_id"].startswith(("checked-killed", "judged-killed"))]
+    assert all(one["cost_nano_usd"] == sum(each["cost_nano_usd"] or 0 for each in one["attempts"]) for one in ours)
+    assert {each["reason"] for one in ours for each in one["attempts"]} >= {"routed", "escalate", "judge"}
+    report = system.audit(within_s=60)
+    assert (report.problems, report.unchecked) == ((), ())
