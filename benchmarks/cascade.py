@@ -11,7 +11,6 @@ such moment is looked up among all rows. A run fails if one of them was too high
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks.learn import ANSWERS, World, world_of
+from benchmarks.learn import World, parsed_with_answers, world_of
 from benchmarks.report import Report, finish, options
 from router.core.labels import Labels
 from router.core.risk import GRID, Label, calibrate
@@ -158,12 +157,9 @@ def _drift(report: Report, answers: Answers, runs: int) -> None:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--answers", type=Path, default=os.environ.get(ANSWERS) or None)
     parser.add_argument("--runs", type=int, default=300)
-    asked = parser.parse_args()
-    if asked.answers is None:
-        parser.error(f"--answers FILE, or {ANSWERS}: recorded answers of several models are wanted")
-    finish(measure(Path(asked.answers), asked.runs), asked.json)
+    asked = parsed_with_answers(parser)
+    finish(measure(asked.answers, asked.runs), asked.json)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ that the policy does for it.
 
 from __future__ import annotations
 
+import argparse
 import heapq
 import importlib.util
 import logging
@@ -767,17 +768,24 @@ def _draw(file: Path, curves: dict[str, dict[str, Array]]) -> None:
     figure.savefig(file, dpi=130)
 
 
-def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--answers", type=Path, default=os.environ.get(ANSWERS) or None)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=3_500)
-    parser.add_argument("--picture", type=Path)
+def parsed_with_answers(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """With ``answers``, a file: as the option says, or the variable; one of the two is wanted."""
+    named = os.environ.get(ANSWERS)
+    parser.add_argument("--answers", type=Path, default=Path(named) if named else None)
     asked = parser.parse_args()
     if asked.answers is None:
         parser.error(f"--answers FILE, or {ANSWERS}: recorded answers of several models are wanted")
+    return asked
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=3_500)
+    parser.add_argument("--picture", type=Path)
+    asked = parsed_with_answers(parser)
     logging.disable(logging.CRITICAL)  # of others
-    finish(measure(Path(asked.answers), seeds=asked.seeds, requests=asked.requests, picture=asked.picture), asked.json)
+    finish(measure(asked.answers, seeds=asked.seeds, requests=asked.requests, picture=asked.picture), asked.json)
 
 
 if __name__ == "__main__":

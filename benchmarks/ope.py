@@ -10,7 +10,6 @@ dearest. The truth is the mean reward of all who would judge, had the candidate 
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks.learn import ANSWERS, World, world_of
+from benchmarks.learn import World, parsed_with_answers, world_of
 from benchmarks.report import Report, finish, options
 from router.core.ope import Judged, evaluate
 
@@ -105,12 +104,9 @@ def measure(file: Path, logs: int) -> Report:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--answers", type=Path, default=os.environ.get(ANSWERS) or None)
     parser.add_argument("--logs", type=int, default=400)
-    asked = parser.parse_args()
-    if asked.answers is None:
-        parser.error(f"--answers FILE, or {ANSWERS}: recorded answers of several models are wanted")
-    finish(measure(Path(asked.answers), asked.logs), asked.json)
+    asked = parsed_with_answers(parser)
+    finish(measure(asked.answers, asked.logs), asked.json)
 
 
 if __name__ == "__main__":

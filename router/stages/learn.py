@@ -80,17 +80,18 @@ class Learner:
             names = {arm: cheap}
             weights = renamed(dict(arms.weights), {cheap: arm})
             arms = replace(arms, models=tuple(arm if one == cheap else one for one in arms.models), weights=weights)
-            both = policy.joined(state, cheap, arm)
             # An answer that is checked is no worse than one that is not: what speaks against the model alone does not count.
-            if policy.weights(both, arms, now_ms)[arm] > policy.weights(state, arms, now_ms)[arm]:
-                state = both
-        found = renamed(policy.weights(state, arms, now_ms), names)
+            both = policy.joined(state, cheap, arm)
+            alone, found = policy.weights(state, arms, now_ms), policy.weights(both, arms, now_ms)
+            state, found = (both, found) if found[arm] > alone[arm] else (state, alone)
+        else:
+            found = policy.weights(state, arms, now_ms)
         known = renamed(policy.evidence(state, now_ms), names)
         regression = _regression(policy, state, arms, now_ms)
         if regression is not None:
             regression |= {part: renamed(regression[part], names) for part in ("theta", "n")}
         evidence = {model: float(f"{known.get(model, 0.0):.2g}") for model in self.arms.models}
-        return rounded(found, arms.baseline), evidence, regression
+        return rounded(renamed(found, names), arms.baseline), evidence, regression
 
 
 @dataclass(slots=True)

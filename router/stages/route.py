@@ -42,7 +42,7 @@ from router.stages.headers import passed_on
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
 from router.stages.route_records import bare_slip, facts_of, request_time_ms, slip_of
 from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
-from router.stages.snapshot import SnapshotFollower, cheaper_cached, checks_of
+from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of
 from router.stages.taxonomy import Asking, Kind
 
 #: A duplicate is dropped at once only this long: far less than settle remembers any id.
@@ -75,13 +75,11 @@ class Route:
         self._provider_models = {name: model.provider_model for name, model in config.models.items()}
         sticky = {name: pool for name, pool in config.pools.items() if pool.sticky == "session"}
         self._sticky = frozenset(sticky)
-        self._cache_ttl_ms = {
-            name: model.cache_ttl_s * 1000 for name, model in config.models.items() if cheaper_cached(model)
-        }
+        self._cache_ttl_ms = {name: cache_ttl_ms(model) for name, model in config.models.items()}
         self._ttl_ms = {
             name: pool.session_ttl_s * 1000
             for name, pool in config.pools.items()
-            if name in sticky or not self._cache_ttl_ms.keys().isdisjoint(pool.models)
+            if name in sticky or any(self._cache_ttl_ms[model] for model in pool.models)
         }
         self._recent_ms = min(RECENT_MS, config.settle.dedupe_window_s * 1000)
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
@@ -239,8 +237,8 @@ class Route:
                 weights=choice.weights,
                 policy_version=choice.policy_version,
             )
-        cache_ttl_ms = self._cache_ttl_ms.get(choice.model, 0)
-        warm = warmed(facts.warm, choice.model, facts.prompt_tokens, unit.now_ms, cache_ttl_ms)
+        cached_for_ms = self._cache_ttl_ms[choice.model]
+        warm = warmed(facts.warm, choice.model, facts.prompt_tokens, unit.now_ms, cached_for_ms)
         changed = changed or warm is not facts.warm
         if assignment is not None or warm is not None or changed:
             kept = Session(assignment, warm)

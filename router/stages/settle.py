@@ -21,7 +21,7 @@ from router.contract.topics import MAX_ANSWER_BYTES
 from router.contract.wire import parse
 from router.core.attempts import Charge, Try
 from router.core.backoff import Policy
-from router.core.price import UNPRICED, Price, cost_nano_usd
+from router.core.price import UNPRICED, cost_nano_usd
 from router.core.records import Spending
 from router.core.results import result_record, review_item, usage_record
 from router.core.settlement import Pair, Row, Step, conclude, decide, give_up, pass_time
@@ -34,6 +34,7 @@ from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
 from router.stages.settle_book import NOTHING, Book, Kept
 from router.stages.settle_rows import SettleRows
+from router.stages.snapshot import price_of
 
 NAME = "settle"
 #: Of a request that names a model directly: it has no pool to say so.
@@ -69,7 +70,7 @@ class Settle:
         self._window_ms = config.settle.dedupe_window_s * 1000
         self._max_ids = max(1, config.settle.dedupe_max_ids // context.partitions)
         self._token_ttl_ms = config.feedback.ttl_s * 1000
-        self._prices = {name: _price_of(model.price) for name, model in config.models.items()}
+        self._prices = {name: price_of(model) for name, model in config.models.items()}
         self._policies = {
             name: Policy(pool.max_attempts, frozenset(pool.models)) for name, pool in config.pools.items()
         }
@@ -202,7 +203,7 @@ class Settle:
         if row is not None:
             priced = row.priced
             policy = self._policies.get(slip.pool or "", self._direct)
-            place = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
+            place = None if slip.trial is None else _place(record)
             step = conclude(
                 row,
                 slip,
@@ -214,8 +215,8 @@ class Settle:
                 room=book.room,
                 place=place,
             )
-            if pair not in priced:
-                self._sample(place, step, pair, unit)
+            if slip.trial is not None and slip.trial.inclusion > 0.0 and pair not in priced:
+                self._sample(record, step, pair, unit)
             answer = None if step.verdict is None else step.verdict.answered_by
             self._take(unit, id16, step)
         elif pair not in priced:
@@ -224,14 +225,14 @@ class Settle:
         if pair not in priced:
             self._emit_usage(unit, record, slip, outcome, charge, answer=answer)
 
-    def _sample(self, place: Origin, step: Step, pair: Pair, unit: UnitLike) -> None:
-        """Give an answer of a cascade's sample to those who label it."""
-        for tried in step.row.tries:
-            known = tried.trial is not None and (tried.confidence is not None or tried.trial.judge is not None)
-            sampled = known and tried.trial is not None and tried.trial.inclusion > 0.0 and tried.status == "ok"
-            if (tried.number, tried.model) == pair and sampled:
-                item = review_item(tried, step.row.slip, place, due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
-                unit.emit(self._reviews, step.row.slip.request_id.encode(), encode(item))
+    def _sample(self, record: Any, step: Step, pair: Pair, unit: UnitLike) -> None:
+        """Give an answer of a cascade's sample to those who label it, if it is one whose confidence is known, or will be."""
+        tried = next((each for each in step.row.tries if (each.number, each.model) == pair), None)
+        if tried is None or tried.trial is None or tried.status != "ok":
+            return
+        if tried.confidence is not None or tried.trial.judge is not None:
+            item = review_item(tried, step.row.slip, _place(record), due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
+            unit.emit(self._reviews, step.row.slip.request_id.encode(), encode(item))
 
     @staticmethod
     def _opened(record: Any, slip: Slip, kept: Kept) -> Row | None:
@@ -370,13 +371,5 @@ def _bounded(outcome: Outcome, value_bytes: int) -> Outcome:
     )
 
 
-def _price_of(listed: Any) -> Price:
-    """The configuration's price as the core has it."""
-    return Price(
-        input_nano_usd_per_token=listed.input_nano_usd_per_token,
-        output_nano_usd_per_token=listed.output_nano_usd_per_token,
-        cached_input_nano_usd_per_token=listed.cached_input_nano_usd_per_token,
-        cache_write_nano_usd_per_token=listed.cache_write_nano_usd_per_token,
-        version=listed.price_version,
-        unpriced=listed.unpriced,
-    )
+def _place(record: Any) -> Origin:
+    return Origin(topic=record.topic, partition=record.partition, offset=record.offset)

@@ -176,29 +176,36 @@ def standing_order(control: Control) -> StandingOrder:
 
 def model_facts(name: str, config: Config) -> ModelFacts:
     """A configured model as the core knows it."""
-    model, price = config.models[name], config.models[name].price
+    model = config.models[name]
     return ModelFacts(
         name=name,
         provider_model=model.provider_model,
         context_window=model.context_window,
         max_output_tokens=model.max_output_tokens,
         capabilities=frozenset(model.capabilities),
-        price=Price(
-            input_nano_usd_per_token=price.input_nano_usd_per_token,
-            output_nano_usd_per_token=price.output_nano_usd_per_token,
-            cached_input_nano_usd_per_token=price.cached_input_nano_usd_per_token,
-            cache_write_nano_usd_per_token=price.cache_write_nano_usd_per_token,
-            version=price.price_version,
-            unpriced=price.unpriced,
-        ),
-        cache_ttl_ms=model.cache_ttl_s * 1000 if cheaper_cached(model) else 0,
+        price=price_of(model),
+        cache_ttl_ms=cache_ttl_ms(model),
     )
 
 
-def cheaper_cached(model: ModelConfig) -> bool:
-    """Whether a prompt that the provider has in its cache costs less."""
+def price_of(model: ModelConfig) -> Price:
+    """A configured price as the core has it."""
+    listed = model.price
+    return Price(
+        input_nano_usd_per_token=listed.input_nano_usd_per_token,
+        output_nano_usd_per_token=listed.output_nano_usd_per_token,
+        cached_input_nano_usd_per_token=listed.cached_input_nano_usd_per_token,
+        cache_write_nano_usd_per_token=listed.cache_write_nano_usd_per_token,
+        version=listed.price_version,
+        unpriced=listed.unpriced,
+    )
+
+
+def cache_ttl_ms(model: ModelConfig) -> int:
+    """How long the provider keeps prompts, 0 where a cached one costs as much as another."""
     cached = model.price.cached_input_nano_usd_per_token
-    return cached is not None and cached < model.price.input_nano_usd_per_token
+    cheaper = cached is not None and cached < model.price.input_nano_usd_per_token
+    return model.cache_ttl_s * 1000 if cheaper else 0
 
 
 def pool_facts(name: str, config: Config) -> PoolFacts:
@@ -232,13 +239,14 @@ def cascade_facts(pool: PoolConfig, models: Mapping[str, ModelConfig]) -> Cascad
     found = pool.cascade
     if found is None:
         return None
+    cheap, judge = pool.models[0], pool.judge if found.signal == "judge" else None
     return CascadeFacts(
-        cheap=pool.models[0],
+        cheap=cheap,
         to=pool.escalate_to,
         threshold=float(found.threshold),
         label_percent=float(found.label_percent),
-        judge=pool.judge if found.signal == "judge" else None,
-        scale=scale_of(pool.models[0], models[pool.models[0]].provider_model, checks_of(pool, models), pool.judge),
+        judge=judge,
+        scale=scale_of(cheap, models[cheap].provider_model, checks_of(pool, models), pool.judge),
         observe=found.observe,
         hold_streams=found.stream == "hold",
     )

@@ -1,6 +1,7 @@
 """Route, workers that answer by plan, and settle on one in-memory log."""
 
 from collections import Counter
+from typing import Any
 
 import orjson
 from aiokafka import ConsumerRecord
@@ -53,12 +54,20 @@ class System:
                 model=work.model,
                 status=status,
                 slip=work.slip,
-                body={"choices": []} if status == "ok" else None,
+                body=self.body(work) if status == "ok" else None,
                 usage=self.usage(work),
                 error=None if status == "ok" else OutcomeError(code="http_503"),
+                **self.more(work),
             )
             topic, key = NAMES.of("outcomes"), work.request_id.encode()
             unit.emit(topic, key, encode(outcome), partition=work.outcome_partition)
+
+    def body(self, work: Work) -> dict[str, Any]:
+        return {"choices": []}
+
+    def more(self, work: Work) -> dict[str, Any]:
+        """Further fields of an outcome."""
+        return {}
 
     def usage(self, work: Work) -> Usage:
         return Usage(prompt_tokens=10, completion_tokens=5)

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from router.config import loads
-from router.contract.codec import decode, encode
+from router.contract.codec import decode
 from router.contract.ids import request_id
-from router.contract.records import Decision, MetricWindow, Outcome, ReviewItem, Reward, Usage, Weights, Work
+from router.contract.records import Decision, MetricWindow, ReviewItem, Reward, Weights, Work
 from router.core.bandit import Observation
 from router.stages import account, feedback, learn
 from tests.stages.system import NAMES, System
@@ -44,28 +44,18 @@ class Cascaded(System):
         super().__init__(loads(config), feedback.build, learn.build, account.build)
         self.confidence = {}
         self.verdicts = {}
-        self.works = []
 
-    def work(self, batch, unit):
-        for record in batch.records:
-            work = decode(Work, record.value)
-            self.works.append(work)
-            status = self.answers.get(work.model, "ok")
-            if status == "silence":
-                continue
-            outcome = Outcome(
-                request_id=work.request_id,
-                attempt=work.attempt,
-                model=work.model,
-                status=status,
-                slip=work.slip,
-                body=self.body(work) if status == "ok" else None,
-                usage=Usage(prompt_tokens=10, completion_tokens=5),
-                served_model=f"{work.model}-1",
-                confidence=self.confidence.get(work.request_id, 0.9) if work.model == "small" else None,
-            )
-            key = work.request_id.encode()
-            unit.emit(NAMES.of("outcomes"), key, encode(outcome), partition=work.outcome_partition)
+    @property
+    def works(self):
+        return [
+            decode(Work, record.value)
+            for model in self.context.config.models
+            for record in self.log.records(NAMES.work(model))
+        ]
+
+    def more(self, work):
+        sure = self.confidence.get(work.request_id, 0.9) if work.model == "small" else None
+        return {"served_model": f"{work.model}-1", "confidence": sure}
 
     def body(self, work):
         said = self.verdicts.get(work.request_id, "9") if work.model == "arbiter" else "an answer"
