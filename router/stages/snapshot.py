@@ -246,7 +246,7 @@ def cascade_facts(pool: PoolConfig, models: Mapping[str, ModelConfig]) -> Cascad
         threshold=float(found.threshold),
         label_percent=float(found.label_percent),
         judge=judge,
-        scale=scale_of(cheap, models[cheap].provider_model, checks_of(pool, models), pool.judge),
+        scale=scale_of(cheap, models[cheap].provider_model, checks_of(pool, models), judge),
         observe=found.observe,
         hold_streams=found.stream == "hold",
     )

@@ -514,3 +514,11 @@ def test_while_the_better_model_is_out_the_cheap_one_costs_what_it_costs(system)
     run(system, "after")
     before, after = (one.candidates[0].expected_cost_nano_usd for one in system.all(Decision, "decisions"))
     assert after < before
+
+
+def test_a_judge_that_is_not_asked_makes_no_other_scale():
+    system = Cascaded()
+    labelled(system, 200)
+    threshold = cascade_now(system).threshold
+    learning_as(system, CONFIG.replace("[pools.auto.cascade]", 'judge = "large"\n[pools.auto.cascade]'))
+    assert (cascade_now(system).threshold, cascade_now(system).calibrated) == (threshold, True)
