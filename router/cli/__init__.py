@@ -39,6 +39,8 @@ COMMANDS = {
     "train": "train",
     "evaluate": "train",
     "classifier": "classifier",
+    "guard": "guard",
+    "simulate": "simulate",
     "topics": "topics",
     "config": "config",
     "plan": "plan",

@@ -1,0 +1,269 @@
+"""The guard of one pool: which unit is worse under the pilot than beside it, and where to look more closely.
+
+Units are the pool's strata and the slices of ``slices``. Each has a running test; strata together have ``STRATA_SHARE`` of the false
+alarms that the pool is allowed, one in ``arl_days`` on average, slices the rest. The pilot is compared with the reference *as assigned*:
+whole cohorts, whatever model answered in the end.
+
+- A unit alarms when its test says so and the judges do not contradict: where reviews since the change began say that the pilot is well within half
+  the margin, a judge's or a thumb's word alone is a ``watch``, not a ``page``.
+- Of units that overlap, the one with most evidence is named: a bad stratum shows in every slice that it is part of.
+- A unit that was given back to the baseline (``fence``) is out of all tests, and those of overlapping units begin anew.
+- ``attention`` says where reviews and shadow pairs are worth most: most of them go where a test is under way. Betting is fair whatever
+  was decided from the past, so looking more closely costs no false alarm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from router.core.guard.effect import Effect, effect
+from router.core.guard.grid import HAPPENED, TESTS, Grid
+from router.core.guard.pairs import taste
+from router.core.guard.slices import PREFIX, Slicer
+from router.core.guard.unit import Arm, Unit
+
+STRATA_SHARE: Final = 0.75
+#: Share of the strata's part that is kept for strata that are not known yet.
+_NEWCOMERS: Final = 0.1
+MOST_STRATA, MOST_SLICES = 64, 64
+#: Of reviews and pairs this share goes to the units whose tests are under way, the rest evenly to all strata.
+FOCUS_SHARE: Final = 0.8
+#: Evidence at which shadow pairs are bought faster, and how much faster at most.
+_HOT_AT, MOST_BURST = 3.5, 8.0
+#: Reviews of each arm that may contradict, and standard errors by which they must.
+_CONTRADICTS_FROM, _CONTRADICTS_BY = 40, 1.64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """``margin`` 0..1: how much worse an answer may be; ``arl_days``: mean days between false alarms of the whole pool."""
+
+    margin: float = 0.10
+    arl_days: float = 200.0
+    judge_power: float = 0.7
+
+
+class Place(NamedTuple):
+    """Where a request belongs: its stratum, its slices, and whose it is."""
+
+    stratum: str
+    slices: tuple[str, ...] = ()
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What somebody or something says of one answer. ``value`` as in feedback 0..1; ``asked_ms``: time of the request."""
+
+    signal: str
+    value: float
+    arm: Arm
+    place: Place
+    asked_ms: int
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A unit whose test alarms. ``evidence``, ``threshold``: natural logarithms; ``since_ms``: when it probably began."""
+
+    unit: str
+    signal: str
+    severity: Literal["page", "watch"]
+    evidence: float
+    threshold: float
+    since_ms: int
+    at_ms: int
+    effect: Effect
+
+    @property
+    def is_slice(self) -> bool:
+        return self.unit.startswith(PREFIX)
+
+
+class Guard:
+    """See the module's text. ``strata``: those known from the start."""
+
+    def __init__(self, settings: Settings, strata: Iterable[str], now_ms: int) -> None:
+        self.settings = settings
+        self.grid = Grid.of(settings.margin)
+        self.units: dict[str, Unit] = {name: Unit(name, self.grid, now_ms) for name in sorted(strata)}
+        self.slicer = Slicer()
+        self.fenced: dict[str, int] = {}
+        self._known = max(1, len(self.units))
+        self._places = {name: place for place, name in enumerate(self.units)}
+
+    # What comes in
+
+    def slices_of(self, features: Mapping[str, Any], tenant: str | None) -> tuple[str, ...]:
+        """The slices of a request, to be given back with all that is said of it."""
+        return self.slicer.of(features, tenant)
+
+    def requests(self, place: Place, arm: Arm, count: int, at_ms: int) -> None:
+        """So many requests of one hour."""
+        for unit in self._units_of(place, at_ms):
+            unit.requests(arm, count, at_ms, place.tenant)
+
+    def opinion(self, opinion: Opinion, now_ms: int) -> None:
+        """See ``Opinion``; a signal that is not known is ignored."""
+        test = TESTS.get(opinion.signal)
+        if test is None or test == "pairs":
+            return
+        bad = opinion.value if opinion.signal in HAPPENED else 1.0 - opinion.value
+        for unit in self._units_of(opinion.place, now_ms):
+            if not unit.one_of_session(opinion.session, now_ms):
+                continue
+            if test == "means":
+                unit.judgement(opinion.signal, opinion.arm, bad, now_ms)
+            else:
+                unit.event(opinion.signal, opinion.arm, opinion.asked_ms, now_ms, bad=bad, tenant=opinion.place.tenant)
+
+    def happened(self, signal: str, arm: Arm, place: Place, now_ms: int) -> None:
+        """An answer was ``refused``, ``truncated`` or ``escalated``."""
+        for unit in self._units_of(place, now_ms):
+            unit.event(signal, arm, now_ms, now_ms)
+
+    def pair(self, place: Place, verdict: float, now_ms: int) -> None:
+        """The pilot's answer beside the reference's to the same request: -1..1, 1: worse."""
+        for unit in self._units_of(place, now_ms):
+            unit.pair(verdict, now_ms)
+
+    # What comes of it
+
+    def step(self, now_ms: int) -> list[Finding]:
+        """Bring all tests up to date; those that alarm, the one with most evidence first. Call it about every hour, or every minute."""
+        bias = self.judge_bias
+        for unit in self.units.values():
+            unit.step(now_ms, judge_power=self.settings.judge_power, judge_bias=bias)
+        due = [
+            (unit.evidence - self.threshold(name), unit)
+            for name, unit in self.units.items()
+            if name not in self.fenced and unit.evidence >= self.threshold(name)
+        ]
+        return [self._finding(unit, now_ms, bias) for _, unit in sorted(due, key=lambda one: -one[0])]
+
+    @property
+    def judge_bias(self) -> float:
+        """What the judge says of the pilot in most strata alike."""
+        return taste([unit.mean_verdict() for name, unit in self.units.items() if not name.startswith(PREFIX)])
+
+    def threshold(self, name: str) -> float:
+        """Logarithm of M at which a unit alarms."""
+        return math.log(self.settings.arl_days / self._share(name))
+
+    def fence(self, name: str, now_ms: int) -> None:
+        """It is back on the baseline: it is out of all tests, and what overlaps with it begins anew."""
+        self.fenced[name] = now_ms
+        is_slice = name.startswith(PREFIX)
+        for other, unit in self.units.items():
+            if other == name or is_slice or other.startswith(PREFIX):
+                unit.restart(now_ms)
+
+    def release(self, name: str, now_ms: int) -> None:
+        """It is the pilot's again."""
+        if self.fenced.pop(name, None) is not None and name in self.units:
+            self.units[name].restart(now_ms)
+
+    def fence_of(self, place: Place) -> str | None:
+        """The unit of a request that is back on the baseline, if one is."""
+        if not self.fenced:
+            return None
+        return next((name for name in (place.stratum, *place.slices) if name in self.fenced), None)
+
+    def attention(self) -> dict[str, tuple[float, float]]:
+        """Of each unit that is worth it: its share of the reviews, and of a usual day's shadow pairs (sum above 1 while a test is hot)."""
+        watched = {
+            name: unit.evidence - self.threshold(name) for name, unit in self.units.items() if name not in self.fenced
+        }
+        strata = [name for name in watched if not name.startswith(PREFIX)]
+        if not strata:
+            return {}
+        most = max(watched.values())
+        leaders = {name: math.exp(value - most) for name, value in watched.items() if value > most - 5.0}
+        total = sum(leaders.values())
+        nearness = most + self._usual_threshold
+        burst = 1.0 + (MOST_BURST - 1.0) / (1.0 + math.exp(min(50.0, _HOT_AT - nearness)))
+        found = {}
+        for name in watched:
+            even = (1.0 - FOCUS_SHARE) / len(strata) if name in strata else 0.0
+            share = even + FOCUS_SHARE * leaders.get(name, 0.0) / total
+            if share > 0.0:
+                found[name] = (share, share * burst)
+        return found
+
+    # Inside
+
+    @property
+    def _usual_threshold(self) -> float:
+        return math.log(self.settings.arl_days * self._known / STRATA_SHARE)
+
+    def _share(self, name: str) -> float:
+        """Of the pool's false alarms; all shares sum to less than 1."""
+        if name.startswith(PREFIX):
+            return (1.0 - STRATA_SHARE) / MOST_SLICES
+        if self._places.get(name, MOST_STRATA) < self._known:
+            return STRATA_SHARE * (1.0 - _NEWCOMERS) / self._known
+        return STRATA_SHARE * _NEWCOMERS / MOST_STRATA
+
+    def _units_of(self, place: Place, now_ms: int) -> list[Unit]:
+        """The units that hear of a request; none if it is in one that is back on the baseline."""
+        if self.fence_of(place) is not None:
+            return []
+        found = []
+        for name in (place.stratum, *place.slices):
+            unit = self.units.get(name)
+            if unit is None:
+                most = MOST_SLICES if name.startswith(PREFIX) else MOST_STRATA
+                same = sum(one.startswith(PREFIX) == name.startswith(PREFIX) for one in self.units)
+                if same >= most:
+                    continue
+                unit = self.units[name] = Unit(name, self.grid, now_ms)
+            found.append(unit)
+        return found
+
+    def _finding(self, unit: Unit, now_ms: int, bias: float) -> Finding:
+        group, since_ms = unit.leading
+        power = self.settings.judge_power
+        found = effect(unit, group, since_ms, power, bias)
+        contradicted = group in ("judge", "thumbs", "quality", "answers") and self._contradicted(unit, since_ms)
+        return Finding(
+            unit=unit.name,
+            signal=group,
+            severity="watch" if contradicted else "page",
+            evidence=unit.evidence,
+            threshold=self.threshold(unit.name),
+            since_ms=since_ms,
+            at_ms=now_ms,
+            effect=found,
+        )
+
+    def _contradicted(self, unit: Unit, since_ms: int) -> bool:
+        """Whether reviews since then say that the pilot is well within half the margin."""
+        reference, pilot = unit.since("review", since_ms)
+        if min(reference.n, pilot.n) < _CONTRADICTS_FROM:
+            return False
+        p1, p0 = pilot.bad / pilot.n, reference.bad / reference.n
+        error = math.sqrt(max(p1 * (1 - p1), 0.02) / pilot.n + max(p0 * (1 - p0), 0.02) / reference.n)
+        return p1 - p0 + _CONTRADICTS_BY * error < self.settings.margin / 2
+
+    def dump(self) -> dict[str, Any]:
+        """JSON values, exactly."""
+        return {
+            "known": self._known,
+            "places": self._places,
+            "fenced": self.fenced,
+            "slicer": self.slicer.dump(),
+            "units": {name: unit.dump() for name, unit in self.units.items()},
+        }
+
+    @classmethod
+    def load(cls, settings: Settings, found: Mapping[str, Any]) -> Guard:
+        """The inverse of ``dump``."""
+        guard = cls(settings, (), 0)
+        guard._known, guard._places, guard.fenced = found["known"], dict(found["places"]), dict(found["fenced"])
+        guard.slicer = Slicer.load(found["slicer"])
+        guard.units = {name: Unit.load(name, guard.grid, one) for name, one in found["units"].items()}
+        return guard

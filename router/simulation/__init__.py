@@ -1,0 +1,1 @@
+"""Worlds to try the guard in, and recorded streams."""
