@@ -6,6 +6,7 @@ The docstring below a key is its entry in ``docs/config.md``. What needs more th
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -283,7 +284,9 @@ class PoolConfig(Section):
     holdout_percent: Percent = 2
     """Always sent to the baseline, to compare with."""
     auto_rollback: bool = False
-    """A stratum that fell below the floor goes back to the baseline by itself."""
+    """A stratum that fell below the floor goes back to the baseline by itself; else the alert proposes it."""
+    bad_answer_usd: Usd = Decimal("0.01")
+    """What a bad answer costs you: alerts weigh it against what the stratum saves."""
     shadow_percent: Percent = 0
     """Requests that are also answered by a second model, unseen."""
     reviews_per_day: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
@@ -306,6 +309,11 @@ class PoolConfig(Section):
     def escalate_to(self) -> str:
         """Who is asked in a cascade where the first of ``models`` is not sure enough."""
         return (self.cascade.escalate_to if self.cascade is not None else None) or self.baseline
+
+    @property
+    def bad_answer_nano_usd(self) -> int:
+        """What a bad answer costs, in nano-dollars."""
+        return nano_usd(self.bad_answer_usd)
 
     @property
     def budget_nano_usd_per_request(self) -> int | None:

@@ -304,7 +304,7 @@ class Reward:
     """``llm.rewards``: one per accepted feedback of a pool request.
 
     ``context``: what policy ``squarecb`` looked at; null elsewhere. ``arm``: of a request that a cascade answered, like
-    ``small>large``. ``session``: a hash of the conversation. ``label``: it is about an answer of the cascade's sample, whether or not the caller got it.
+    ``small>large``. ``session``: a hash of the conversation. ``asked_at``: when the request was settled that it is about. ``label``: it is about an answer of the cascade's sample, whether or not the caller got it.
     """
 
     request_id: Sha
@@ -325,6 +325,8 @@ class Reward:
     arm: str | None = None
     session: str | None = None
     label: CascadeLabel | None = None
+    tenant: str | None = None
+    asked_at: Time | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,10 +46,11 @@ def reward_of(
     weight: float,
     at: str,
     attempt: int | None = None,
+    asked_at: str | None = None,
 ) -> Reward | None:
     """The reward of one accepted feedback (``value`` 0..1, ``at`` RFC 3339), ``None`` where there is none.
 
-    ``attempt``: whose answer it is about, if not the result's.
+    ``attempt``: whose answer it is about, if not the result's; ``asked_at``: RFC 3339.
     """
     if facts.pool is None or facts.stratum is None or facts.cohort in ("direct", "shadow"):
         return None
@@ -74,6 +75,8 @@ def reward_of(
         context=None if facts.context is None else list(facts.context),
         arm=facts.arm,
         session=facts.session,
+        tenant=facts.tenant,
+        asked_at=asked_at,
         label=None
         if sampled is None
         else CascadeLabel(

@@ -78,6 +78,7 @@ class FeedbackStage:
         self._bodies = bodies
         self._kept_s = config.settle.dedupe_window_s
         self._seen_s = max(config.feedback.ttl_s, config.settle.dedupe_window_s)
+        self._ttl_ms = config.feedback.ttl_s * 1000
         self._max_ids = max(1, config.settle.dedupe_max_ids // context.partitions)
 
     def stage(self) -> Stage:
@@ -275,6 +276,7 @@ class FeedbackStage:
             weight=verified.weight,
             at=to_rfc3339(verified.at_ms),
             attempt=verified.attempt,
+            asked_at=to_rfc3339(min(verified.at_ms, facts.expires_at_ms - self._ttl_ms)),
         )
         if reward is not None:
             key = reward_key(reward.pool, reward.stratum).encode()

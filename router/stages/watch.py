@@ -35,6 +35,7 @@ from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import BRIEF_GATHER_S, LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
+from router.stages.guard import GuardStage
 
 NAME = "watch"
 PUBLISH_EVERY_MS = 1_000
@@ -205,7 +206,7 @@ class Watch:
 
 
 def build(context: Context) -> list[Stage]:
-    return [Watch(context).stage()]
+    return [Watch(context).stage(), GuardStage(context).stage()]
 
 
 def _moved(before: float | None, after: float | None, step: float) -> bool:

@@ -33,6 +33,7 @@ READER = {
     "counts": "account",
     "rewards": "learn",
     "health.counts": "watch",
+    "guard.evidence": "watch",
 }
 
 

@@ -107,6 +107,11 @@ class Guard:
         for unit in self._units_of(place, at_ms):
             unit.requests(arm, count, at_ms, place.tenant)
 
+    def saved(self, place: Place, nano_usd: float, at_ms: int) -> None:
+        """What the pilot's answers cost less than the baseline's would have; for the money at stake, no test looks at it."""
+        for unit in self._units_of(place, at_ms):
+            unit.note("saved", nano_usd, at_ms)
+
     def opinion(self, opinion: Opinion, now_ms: int) -> None:
         """See ``Opinion``; a signal that is not known is ignored."""
         test = TESTS.get(opinion.signal)

@@ -72,7 +72,7 @@ class Unit:
     """See the module's text. ``name``: of the stratum or slice; ``now_ms``: when it starts."""
 
     def __init__(self, name: str, grid: Grid, now_ms: int) -> None:
-        self.name, self.grid = name, grid
+        self.name, self.grid, self.started_ms = name, grid, now_ms
         self.detector = Detector(grid.prior, now_ms)
         self.hours: dict[int, list[float]] = {}  # hour -> requests of reference, of pilot
         self.days: dict[int, dict[str, list[Sums]]] = {}  # day -> signal -> reference, pilot
@@ -118,6 +118,10 @@ class Unit:
         """A judge compared the pilot's answer with the reference's: -1..1, 1: worse."""
         self._pairs[round(verdict, 3)] += 1
         self._sums("judge", now_ms)[1].add(verdict)
+
+    def note(self, what: str, value: float, at_ms: int) -> None:
+        """A sum of the pilot's that no test looks at."""
+        self._sums(what, at_ms)[1].add(value)
 
     def one_of_session(self, session: str | None, now_ms: int) -> bool:
         """Whether another opinion of this conversation still counts today."""
@@ -242,6 +246,7 @@ class Unit:
     def dump(self) -> dict[str, Any]:
         """JSON values, exactly."""
         return {
+            "started_ms": self.started_ms,
             "detector": self.detector.dump(),
             "hours": list(self.hours.items()),
             "days": [
@@ -263,7 +268,7 @@ class Unit:
     @classmethod
     def load(cls, name: str, grid: Grid, found: Mapping[str, Any]) -> Unit:
         """The inverse of ``dump``."""
-        unit = cls(name, grid, found["detector"][0])
+        unit = cls(name, grid, found["started_ms"])
         unit.detector.load(found["detector"])
         unit.hours = {hour: list(counts) for hour, counts in found["hours"]}
         unit.days = {

@@ -1,0 +1,370 @@
+"""Watches the quality of answers: pilot against reference, in every stratum of every pool (``core/guard``). Runs beside ``watch``.
+
+    usage, rewards of lane p --> what the guard hears, by pool --> guard.evidence[q], q by pool
+    guard.evidence[q] of lane q --> one guard a pool --> alerts, and orders to give a stratum back
+
+1. A piece of a batch becomes one record a pool: counts of requests by stratum, arm and tenant, and opinions. No state.
+2. All of a pool meets in one lane, so the bound on false alarms is one for the whole pool. The tests are brought up to date every minute of
+   the records' own time. An alarm opens an alert; where the pool has ``auto_rollback`` and it is a page, an order gives the unit's pilot traffic
+   back to the baseline. Orders that people give are obeyed: what is rolled back is out of the tests until it is released.
+
+Tables: ``pool`` -> JSON of guard and alerts as they were at the last minute; ``pool`` + NUL + number -> what was heard since. A pool whose row cannot
+be read by this release begins anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from router.config import PoolConfig
+from router.contract.codec import decode_control, encode, from_rfc3339, to_rfc3339
+from router.contract.errors import BadRecord
+from router.contract.records import Alert, Control
+from router.core.guard.alerts import (
+    OpenAlert,
+    Stakes,
+    again,
+    closed,
+    is_over,
+    load,
+    opened,
+    record_of,
+    scope_of,
+)
+from router.core.guard.detector import DAY_MS
+from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
+from router.core.guard.slices import PREFIX
+from router.core.guard.unit import Arm
+from router.kafka.follow import Follower
+from router.kafka.stage import Stage
+from router.kafka.table import DictRows, Rows
+from router.kafka.transport import Batch
+from router.kafka.unit import UnitLike
+from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
+from router.stages.dead_letter import dead_letter, give_up, unreadable
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "guard"
+BY: Final = "pointsman guard"
+#: Between two looks at the tests, of the records' own time.
+STEP_MS: Final = 60_000
+#: What was heard is kept with the guard itself after so many records, at the latest.
+MOST_HEARD: Final = 200
+_ARMS: Final[dict[str, Arm]] = {"pilot": "pilot", "holdout": "reference", "control": "reference"}
+_FAILED: Final = frozenset({"refused", "truncated"})
+#: Days whose traffic an alert's money is reckoned by.
+_STAKES_DAYS: Final = 7
+#: An order of our own is back from its topic by then.
+_ORDER_IS_BACK_MS: Final = 60_000
+OTHER: Final = "other"
+
+
+@dataclass(slots=True)
+class Book:
+    """One pool: its guard, its alerts by unit, and how much was heard since both were stored."""
+
+    guard: Guard
+    stepped_ms: int
+    alerts: dict[str, OpenAlert] = field(default_factory=dict)
+    heard: int = 0
+
+
+@dataclass(slots=True)
+class Heard:
+    """Of one pool in a piece of a batch: requests and nano-dollars saved by (stratum, arm, tenant, minute), and what was said of answers."""
+
+    requests: dict[tuple[str, Arm, str, int], list[int]] = field(default_factory=dict)
+    said: list[list[Any]] = field(default_factory=list)
+
+    def attempt(self, found: Mapping[str, Any], arm: Arm, tenant: str) -> None:
+        """A record of ``usage``. Requests are counted by their first attempt."""
+        if found["status"] in _FAILED:
+            at_ms = found["at_ms"]
+            self.said.append([found["status"], 1.0, arm, found["stratum"], tenant, None, at_ms, at_ms])
+        if found["attempt"] != 1:
+            return
+        sums = self.requests.setdefault((found["stratum"], arm, tenant, found["at_ms"] // STEP_MS), [0, 0])
+        sums[0] += 1
+        if arm == "pilot" and found["cost_nano_usd"] is not None:
+            sums[1] += found["baseline_cost_nano_usd"] - found["cost_nano_usd"]
+
+    def reward(self, found: Mapping[str, Any], arm: Arm, tenant: str) -> None:
+        """A record of ``rewards``; labels of a cascade's sample are about answers that the caller may not have got."""
+        if found["label"] is not None:
+            return
+        at_ms = from_rfc3339(found["at"])
+        asked_ms = at_ms if found.get("asked_at") is None else from_rfc3339(found["asked_at"])
+        self.said.append(
+            [found["kind"], found["reward"], arm, found["stratum"], tenant, found["session"], asked_ms, at_ms]
+        )
+
+    def dump(self) -> bytes:
+        return orjson.dumps({"requests": [[*part, *sums] for part, sums in self.requests.items()], "said": self.said})
+
+
+class GuardStage:
+    """The stage's handlers for one installation."""
+
+    def __init__(self, context: Context) -> None:
+        names, config = context.names, context.config
+        self._name = f"{names.group('watch')}-{NAME}"
+        self._usage, self._rewards = names.of("usage"), names.of("rewards")
+        self._evidence, self._alerts = names.of("guard.evidence"), names.of("alerts")
+        self._control, self._dead = names.of("control"), names.of("dead-letter")
+        self._pools: Mapping[str, PoolConfig] = config.pools
+        self._tenants = frozenset(config.tenants)
+        self._orders: dict[str, Control] = {}
+        self._follower = Follower(context.client, [self._control], self._apply, confirms=False)
+        self._partitions = max(1, context.partitions)
+
+    def stage(self) -> Stage:
+        return Stage(
+            name=self._name,
+            sources=(self._usage, self._rewards, self._evidence),
+            outputs=frozenset({self._evidence, self._alerts, self._control, self._dead}),
+            handle=self.handle,
+            tick=self.tick,
+            index=self.index,
+            rows=DictRows,
+            resources=(self._follower,),
+            linger_s=PATIENT_LINGER_S,
+            gather_s=GATHER_S,
+            urgent=frozenset({self._alerts, self._control}),
+            culprit=give_up(NAME, self._dead),
+        )
+
+    def index(self, rows: Rows) -> dict[str, Book]:
+        """The pools as they were stored, and what was heard since."""
+        stored = dict(rows.items())
+        books: dict[str, Book] = {}
+        for key, value in stored.items():
+            pool = key.decode()
+            if b"\0" in key or pool not in self._pools:
+                continue
+            try:
+                found = orjson.loads(value)
+                guard = Guard.load(self._settings(pool), found["guard"])
+                alerts = {unit: load(one) for unit, one in found["alerts"].items()}
+                books[pool] = Book(guard, found["stepped_ms"], alerts)
+            except (ValueError, LookupError, TypeError) as error:
+                log.warning("guard of pool %s begins anew: its state is not of this release (%s)", pool, error)
+        for key in sorted(key for key in stored if b"\0" in key):
+            pool, _, number = key.decode().partition("\0")
+            if pool in books:
+                self._hear(books[pool], orjson.loads(stored[key]))
+                books[pool].heard = int(number) + 1
+        return books
+
+    def handle(self, batch: Batch, unit: UnitLike) -> None:
+        if batch.tp.topic == self._evidence:
+            for record in batch.records:
+                self._take(record, unit)
+        else:
+            self._collect(batch, unit)
+
+    def tick(self, now_ms: int, unit: UnitLike) -> None:
+        """Orders that came meanwhile."""
+        books: dict[str, Book] = unit.index
+        for pool, book in books.items():
+            self._obey(pool, book, now_ms, unit)
+
+    # Step 1: collect
+
+    def _collect(self, batch: Batch, unit: UnitLike) -> None:
+        pools: dict[str, Heard] = {}
+        for record in batch.records:
+            if record.value is None:
+                continue
+            try:
+                found = orjson.loads(record.value)
+                pool, arm = found["pool"], _ARMS.get(found["cohort"])
+                if pool not in self._pools or arm is None:
+                    continue
+                tenant = found.get("tenant")
+                tenant = tenant if tenant in self._tenants else OTHER
+                heard = pools.setdefault(pool, Heard())
+                if batch.tp.topic == self._usage:
+                    heard.attempt(found, arm, tenant)
+                else:
+                    heard.reward(found, arm, tenant)
+            except (ValueError, LookupError, TypeError) as error:
+                unit.emit(self._dead, *dead_letter(record, unreadable(error), stage=NAME, at_ms=unit.now_ms))
+        for pool, heard in pools.items():
+            key = pool.encode()
+            unit.emit(self._evidence, key, heard.dump(), partition=unit.by_key(self._evidence, key))
+
+    # Step 2: watch
+
+    def _take(self, record: Any, unit: UnitLike) -> None:
+        books: dict[str, Book] = unit.index
+        try:
+            pool, found = (record.key or b"").decode(), orjson.loads(record.value or b"")
+            now_ms = latest(found)
+            if pool not in self._pools or now_ms is None:
+                return
+            book = books.get(pool)
+            if book is None:
+                book = books[pool] = Book(Guard(self._settings(pool), (), now_ms), now_ms)
+                self._store(pool, book, unit)
+            self._hear(book, found)
+        except (ValueError, LookupError, TypeError) as error:
+            unit.emit(self._dead, *dead_letter(record, unreadable(error), stage=NAME, at_ms=unit.now_ms))
+            return
+        unit.put(_heard_key(pool, book.heard), record.value)
+        book.heard += 1
+        if now_ms >= book.stepped_ms + STEP_MS or book.heard >= MOST_HEARD:
+            self._step(pool, book, max(now_ms, book.stepped_ms), unit)
+
+    def _hear(self, book: Book, found: Mapping[str, Any]) -> None:
+        guard = book.guard
+        for stratum, arm, tenant, minute, count, saved in found["requests"]:
+            place = _place(stratum, tenant)
+            guard.requests(place, arm, count, minute * STEP_MS)
+            if saved:
+                guard.saved(place, saved, minute * STEP_MS)
+        for signal, value, arm, stratum, tenant, session, asked_ms, at_ms in found["said"]:
+            place = _place(stratum, tenant)
+            if signal in _FAILED:
+                guard.happened(signal, arm, place, at_ms)
+                continue
+            one = Opinion(signal=signal, value=value, arm=arm, place=place, asked_ms=asked_ms, session=session)
+            guard.opinion(one, at_ms)
+
+    def _step(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
+        book.stepped_ms = now_ms
+        for finding in book.guard.step(now_ms):
+            self._alarm(pool, book, finding, unit)
+        for name in [
+            name for name, one in book.alerts.items() if is_over(one, book.guard.units[name].evidence, now_ms)
+        ]:
+            self._close(pool, book, name, now_ms, unit)
+        self._store(pool, book, unit)
+
+    def _alarm(self, pool: str, book: Book, finding: Finding, unit: UnitLike) -> None:
+        guard, name = book.guard, finding.unit
+        alert = book.alerts.get(name)
+        if alert is None:
+            alert = book.alerts[name] = opened(finding, pool)
+        elif not again(alert, finding.severity, finding.at_ms):
+            return
+        watched, act = guard.units[name], False
+        if self._pools[pool].auto_rollback and alert.severity == "page" and alert.ordered_ms is None:
+            alert.ordered_ms, act = unit.now_ms, True
+        record = record_of(alert, finding, watched, self._stakes(pool, guard, name, finding.at_ms), pool)
+        self._tell(pool, alert, record, unit)
+        if act:
+            reason = f"{finding.signal}: {record.evidence['summary']} (alert {alert.id[:8]})"
+            order = Control(
+                scope=scope_of(pool, name),
+                action="rollback",
+                active=True,
+                by=BY,
+                reason=reason[:2000],
+                at=to_rfc3339(unit.now_ms),
+            )
+            unit.emit(self._control, f"{order.scope}/rollback".encode(), encode(order))
+            guard.fence(name, finding.at_ms)
+
+    def _obey(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
+        """Fence what is rolled back by an order, release what no longer is; close alerts of what is released."""
+        guard = book.guard
+        standing = {
+            name
+            for name in guard.units
+            if self._in_force(scope_of(pool, name), now_ms)
+            or self._in_force(f"stratum:{pool}/{name.partition('/')[0]}", now_ms)
+        }
+        changed = False
+        for name in standing - guard.fenced.keys():
+            guard.fence(name, book.stepped_ms)
+            changed = True
+        for name in guard.fenced.keys() - standing:
+            alert = book.alerts.get(name)
+            if alert is not None and alert.ordered_ms is not None and now_ms < alert.ordered_ms + _ORDER_IS_BACK_MS:
+                continue  # the order that was just written has not come back yet
+            guard.release(name, book.stepped_ms)
+            if alert is not None:
+                self._close(pool, book, name, now_ms, unit)
+            changed = True
+        if changed:
+            self._store(pool, book, unit)
+
+    def _close(self, pool: str, book: Book, name: str, now_ms: int, unit: UnitLike) -> None:
+        alert = book.alerts.pop(name)
+        if alert.last is not None:
+            key = f"{pool}/{name}/{alert.signal}".encode()
+            unit.emit(self._alerts, key, orjson.dumps(closed(alert.last, now_ms)))
+
+    def _tell(self, pool: str, alert: OpenAlert, record: Alert, unit: UnitLike) -> None:
+        alert.last = asdict(record)
+        unit.emit(self._alerts, f"{pool}/{record.stratum}/{alert.signal}".encode(), encode(record))
+
+    def _store(self, pool: str, book: Book, unit: UnitLike) -> None:
+        """The pool as it is now; what was heard until now is in it."""
+        for number in range(book.heard):
+            unit.put(_heard_key(pool, number), None)
+        book.heard = 0
+        found = {
+            "guard": book.guard.dump(),
+            "stepped_ms": book.stepped_ms,
+            "alerts": {name: alert.dump() for name, alert in book.alerts.items()},
+        }
+        unit.put(pool.encode(), orjson.dumps(found))
+
+    def _stakes(self, pool: str, guard: Guard, name: str, now_ms: int) -> Stakes:
+        since_ms = now_ms - _STAKES_DAYS * DAY_MS
+        unit = guard.units[name]
+        days = max(1.0 / 24, min(_STAKES_DAYS, (now_ms - max(since_ms, unit.started_ms)) / DAY_MS))
+        reference, pilot = unit.since("requests", since_ms)
+        money = unit.since("saved", since_ms)[1]
+        whole = [one.since("requests", since_ms) for other, one in guard.units.items() if not other.startswith(PREFIX)]
+        config = self._pools[pool]
+        return Stakes(
+            pilot_requests=pilot.n / days,
+            requests=(reference.n + pilot.n) / days,
+            pool_requests=sum(both[0].n + both[1].n for both in whole) / days,
+            saving_nano_usd=money.bad / days,
+            bad_answer_nano_usd=config.bad_answer_nano_usd,
+        )
+
+    def _settings(self, pool: str) -> Settings:
+        return Settings(margin=float(self._pools[pool].margin))
+
+    def _in_force(self, scope: str, now_ms: int) -> bool:
+        order = self._orders.get(scope)
+        return order is not None and (order.expires_at is None or from_rfc3339(order.expires_at) > now_ms)
+
+    def _apply(self, record: Any) -> None:
+        """A record of the control topic: only rollbacks concern the guard."""
+        if record.value is None:
+            return
+        try:
+            order = decode_control(record.value)
+        except BadRecord:
+            return
+        if order.action != "rollback":
+            return
+        if order.active:
+            self._orders[order.scope] = order
+        else:
+            self._orders.pop(order.scope, None)
+
+
+def latest(found: Mapping[str, Any]) -> int | None:
+    """The latest time in what was collected, ms; ``None`` if it holds nothing."""
+    times = [(one[3] + 1) * STEP_MS - 1 for one in found["requests"]] + [one[7] for one in found["said"]]
+    return max(times, default=None)
+
+
+def _place(stratum: str, tenant: str) -> Place:
+    return Place(stratum, (f"{PREFIX}tenant={tenant}",), tenant)
+
+
+def _heard_key(pool: str, number: int) -> bytes:
+    return f"{pool}\0{number:06}".encode()

@@ -1,0 +1,187 @@
+"""stages/guard on the in-memory log: a bad stratum is found, told once, given back, and comes back when it is released."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import orjson
+import pytest
+
+from router.config import Config
+from router.contract.codec import decode, encode, to_rfc3339
+from router.contract.records import Alert, Control, Reward
+from router.core.guard.detector import DAY_MS
+from router.core.guard.unit import HOUR_MS
+from router.core.keyring import Keyring
+from router.core.records import PricedAttempt
+from router.kafka.client import Client
+from router.stages.context import Context
+from router.stages.guard import BY, GuardStage
+from router.testing import FakeClock, MemoryLog
+
+T0 = 1_750_003_200_000
+ATTEMPT = PricedAttempt(
+    request_id="0" * 32,
+    attempt=1,
+    model="small",
+    tenant="acme",
+    lane="interactive",
+    pool="auto",
+    stratum="math/hard",
+    cohort="pilot",
+    reason="routed",
+    status="ok",
+    error_code=None,
+    at_ms=T0,
+    latency_ms=100,
+    prompt_tokens=10,
+    completion_tokens=20,
+    cached_tokens=0,
+    reasoning_tokens=0,
+    cost_nano_usd=500,
+    baseline_cost_nano_usd=5000,
+    price_version="v1",
+    late=False,
+)
+REWARD = Reward(
+    request_id="0" * 32,
+    pool="auto",
+    stratum="math/hard",
+    first_model="small",
+    model="small",
+    answered_by_attempt=1,
+    cohort="pilot",
+    propensity=1.0,
+    policy_version="fixed",
+    kind="review",
+    source="reviewer",
+    reward=1.0,
+    weight=1.0,
+    at=to_rfc3339(T0),
+    tenant="acme",
+)
+STRATA = ("chat/easy", "code/easy", "math/hard")
+
+
+class Installation:
+    """Two stages after each other are one run: ``restart`` makes the second."""
+
+    def __init__(self, *, auto_rollback: bool) -> None:
+        pool = {"models": ["small", "large"], "margin": 0.1, "auto_rollback": auto_rollback}
+        price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
+        self.config = Config(models={"small": price, "large": price}, pools={"auto": pool}, tenants={"acme": {}})
+        self.log = MemoryLog(self.stage(), partitions=3, clock=FakeClock(T0))
+        self.random = np.random.default_rng(3)
+        self.hour = 0
+
+    def stage(self):
+        keyring = Keyring.parse("a secret of at least thirty-two bytes")
+        context = Context(config=self.config, client=Client("nowhere:9"), keyring=keyring, partitions=3)
+        self.stage_ = GuardStage(context).stage()
+        return self.stage_
+
+    def restart(self) -> None:
+        self.log.restart(self.stage())
+
+    def hours(self, count: int, bad: dict[str, float]) -> None:
+        """Some hours of traffic and reviews; ``bad``: share of the pilot's bad answers by stratum, 5 % elsewhere."""
+        for _ in range(count):
+            self.hour += 1
+            at_ms = T0 + self.hour * HOUR_MS
+            self.log.clock.now_ms = at_ms
+            for stratum in STRATA:
+                for cohort in ("pilot", "control"):
+                    one = replace(ATTEMPT, stratum=stratum, cohort=cohort, at_ms=at_ms)
+                    for _ in range(20):
+                        self.log.produce("llm.usage", b"k", encode(one), partition=self.hour % 3)
+                    share = bad.get(stratum, 0.05) if cohort == "pilot" else 0.05
+                    for _ in range(3):
+                        value = 0.0 if self.random.random() < share else 1.0
+                        said = replace(REWARD, stratum=stratum, cohort=cohort, reward=value, at=to_rfc3339(at_ms))
+                        self.log.produce("llm.rewards", f"auto/{stratum}".encode(), encode(said))
+            self.log.run()
+
+    def alerts(self) -> list[Alert]:
+        return [decode(Alert, record.value) for record in self.log.records("llm.alerts")]
+
+    def orders(self) -> list[Control]:
+        return [decode(Control, record.value) for record in self.log.records("llm.control")]
+
+
+def test_a_bad_stratum_is_given_back_told_with_evidence_and_forgotten_when_released() -> None:
+    one = Installation(auto_rollback=True)
+    one.hours(48, {})
+    assert one.alerts() == []
+    one.hours(72, {"math/hard": 0.5})
+    (alert,), (order,) = one.alerts(), one.orders()
+    assert (alert.state, alert.severity, alert.pool, alert.stratum) == ("open", "page", "auto", "math/hard")
+    assert alert.effect.low < alert.effect.value < alert.effect.high
+    assert 0.2 < alert.effect.value < 0.7
+    assert alert.reference.n > 0
+    assert alert.traffic_share == pytest.approx(1 / 3, abs=0.01)
+    assert alert.money.saving_nano_usd_per_day == pytest.approx(20 * 24 * 4500, rel=0.2)
+    assert alert.money.at_risk_nano_usd_per_day > alert.money.saving_nano_usd_per_day
+    assert "answers of the pilot are bad" in alert.evidence["summary"]
+    assert alert.action.undo == "pointsman release stratum:auto/math/hard rollback --by YOU --reason WHY"
+    assert (order.scope, order.action, order.by) == ("stratum:auto/math/hard", "rollback", BY)
+    released = replace(order, active=False, by="ann", reason="mended")
+    one.log.produce("llm.control", b"stratum:auto/math/hard/rollback", encode(released))
+    one.log.advance(120_000, step_ms=60_000)
+    assert [alert.state for alert in one.alerts()] == ["open", "closed"]
+    assert one.alerts()[0].id == one.alerts()[1].id
+
+
+def test_without_auto_rollback_it_proposes_and_does_not_flood() -> None:
+    one = Installation(auto_rollback=False)
+    one.hours(24, {})
+    one.hours(96, {"math/hard": 0.5})
+    assert one.orders() == []
+    alerts = one.alerts()
+    assert alerts[0].action.command == "pointsman rollback stratum:auto/math/hard --by YOU --reason WHY"
+    assert alerts[0].action.taken is None
+    mine = [alert for alert in alerts if alert.stratum == "math/hard"]
+    assert len({alert.id for alert in mine}) == 1
+    assert 1 <= len(mine) <= 5
+
+
+def test_the_same_comes_out_when_the_process_dies_again_and_again() -> None:
+    once, often = Installation(auto_rollback=True), Installation(auto_rollback=True)
+    once.hours(90, {"math/hard": 0.4})
+    for _ in range(18):
+        often.hours(5, {"math/hard": 0.4})
+        often.restart()
+    assert [record.value for record in once.log.records("llm.alerts")] == [
+        record.value for record in often.log.records("llm.alerts")
+    ]
+    assert once.alerts()
+
+
+def test_an_order_of_a_person_takes_a_stratum_out_of_the_tests() -> None:
+    one = Installation(auto_rollback=True)
+    order = Control(
+        scope="stratum:auto/math/hard", action="rollback", active=True, by="ann", reason="no", at=to_rfc3339(T0)
+    )
+    one.hours(2, {})
+    one.log.produce("llm.control", b"stratum:auto/math/hard/rollback", encode(order))
+    one.hours(72, {"math/hard": 0.5})
+    assert one.alerts() == []
+
+
+def test_what_cannot_be_read_is_a_dead_letter_and_nothing_else_suffers() -> None:
+    one = Installation(auto_rollback=True)
+    for value in (b"{", b"[]", b'{"pool": "auto", "cohort": "pilot"}', b"null"):
+        one.log.produce("llm.usage", b"k", value)
+        one.log.produce("llm.rewards", b"k", value)
+    one.log.produce("llm.guard.evidence", b"auto", b'{"requests": 5}')
+    one.hours(60, {"math/hard": 0.6})
+    assert len(one.log.records("llm.dead-letter")) == 9
+    assert len(one.alerts()) == 1
+
+
+def test_a_row_of_another_release_begins_anew() -> None:
+    one = Installation(auto_rollback=True)
+    one.hours(3, {})
+    rows = {b"auto": orjson.dumps({"guard": {"units": 3}})}
+    assert one.stage_.index(rows) == {}
+    assert DAY_MS == 24 * HOUR_MS
