@@ -15,11 +15,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## Show what can be made.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
 .PHONY: demo
 demo: $(READY) ## Start everything with simulated models, route 2,000 prompts, show what happened.
 	@$(BIN)/pointsman demo
+
+.PHONY: demo-trap
+demo-trap: $(READY) ## A cheap model gets worse for one kind of task: who notices, and when. Three minutes.
+	@$(BIN)/pointsman demo-trap
 
 .PHONY: test
 test: lint schemacheck doccheck pytest ## Lint, types, layers, generated files and every test, on a real Kafka.

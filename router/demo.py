@@ -107,7 +107,7 @@ class Story:
 
 
 @contextlib.contextmanager
-def _environment(config_path: Path) -> Iterator[None]:
+def environment(config_path: Path) -> Iterator[None]:
     """What the processes of the demo shall see, and nothing of what the user has set for another installation."""
     kept = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("POINTSMAN_") and name != "POINTSMAN_CACHE"]:
@@ -129,7 +129,7 @@ def demo(say: Say, show: Callable[[Progress], None]) -> Story:
     try:
         with as_file(data / "demo.toml") as config_path, as_file(data / "demo_world.toml") as world:
             config = load(config_path, {"kafka.data_dir": str(folder / "data"), "web.port": 0}, environ={})
-            with _environment(config_path), Machine(config, say, sim_behaviour=world) as machine:
+            with environment(config_path), Machine(config, say, sim_behaviour=world) as machine:
                 machine.wait_ready()
                 return _Play(machine, folder, say, show).run(began_s)
     finally:

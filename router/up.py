@@ -62,7 +62,7 @@ class Machine:
         self._failed_starts, self._revive_s = 0, 0.0
         self._lock: TextIO | None = None
         self._supervisor = Supervisor(self._tell)
-        self._sim_port = 0
+        self.sim_port = 0
 
     def __enter__(self) -> Self:
         try:
@@ -144,7 +144,7 @@ class Machine:
     def _is_ready(self, child: Child) -> bool:
         """Whether the process itself says so; the simulated provider is ready when it listens."""
         if child.name == SIM:
-            return _connects(self._sim_port)
+            return _connects(self.sim_port)
         for process in running(self.data_dir):
             if process.pid == child.pid:
                 return says_ready(process)
@@ -197,7 +197,7 @@ class Machine:
         models = self.config.models.items()
         simulated = [name for name, model in models if model.provider == "sim" and model.base_url is None]
         if simulated:
-            self._sim_port = port = free_ports(1)[0]
+            self.sim_port = port = free_ports(1)[0]
             behaviour = [f"--behaviour={self._sim_behaviour}"] if self._sim_behaviour else []
             self._add(SIM, ["sim", f"--port={port}", f"--log={self.sim_log}", *behaviour], env)
             env |= {f"POINTSMAN_MODELS__{name}__BASE_URL": f"http://127.0.0.1:{port}/v1" for name in simulated}

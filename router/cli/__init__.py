@@ -46,6 +46,7 @@ COMMANDS = {
     "plan": "plan",
     "bench": "bench",
     "demo": "demo",
+    "demo-trap": "demo_trap",
 }
 
 
@@ -63,7 +64,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"router.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
         return command
 
 

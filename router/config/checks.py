@@ -16,7 +16,6 @@ from router.contract.patterns import pattern_problem
 GENERAL = "general"
 #: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
 NOT_YET_POOL = {
-    "auto_rollback": False,
     "shadow_percent": 0,
     "reviews_per_day": 0,
 }

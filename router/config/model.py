@@ -391,6 +391,19 @@ class RouteConfig(Section):
     """Batch requests in work at once; further ones wait in their topic."""
 
 
+class GuardConfig(Section):
+    """What watches the quality of every stratum. See ``docs/guard.md``."""
+
+    arl_days: Annotated[float, BeforeValidator(no_bool), Field(ge=1, le=100_000, allow_inf_nan=False)] = 200
+    """Days between two false alarms of a pool, on average at least: all its strata, slices and signals together."""
+    day_s: Annotated[Whole, Field(ge=1, le=86_400)] = 86_400
+    """Seconds of a day as the guard counts; fewer only to show in minutes what takes weeks."""
+    webhook_url: Url | None = None
+    """Alerts are posted there as JSON."""
+    alertmanager_url: Url | None = None
+    """Alerts are posted to this Alertmanager (``/api/v2/alerts`` is added)."""
+
+
 class Config(BaseSettings):
     """All settings of an installation. Made by ``load``; frozen."""
 
@@ -414,6 +427,7 @@ class Config(BaseSettings):
     security: SecurityConfig = SecurityConfig()
     settle: SettleConfig = SettleConfig()
     route: RouteConfig = RouteConfig()
+    guard: GuardConfig = GuardConfig()
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -32,6 +32,7 @@ TABLES: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("security",): model.SecurityConfig,
     ("settle",): model.SettleConfig,
     ("route",): model.RouteConfig,
+    ("guard",): model.GuardConfig,
 }
 
 #: Keys that people write when they want to put a secret into the file, and what to write instead.

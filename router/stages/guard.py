@@ -5,7 +5,7 @@
 
 1. A piece of a batch becomes one record a pool: counts of requests by stratum, arm and tenant, and opinions. No state.
 2. All of a pool meets in one lane, so the bound on false alarms is one for the whole pool. The tests are brought up to date every minute of
-   the records' own time. An alarm opens an alert; where the pool has ``auto_rollback`` and it is a page, an order gives the unit's pilot traffic
+   the records' own time, which a demonstration may let pass faster (``guard.day_s``). An alarm opens an alert; where the pool has ``auto_rollback`` and it is a page, an order gives the unit's pilot traffic
    back to the baseline. Orders that people give are obeyed: what is rolled back is out of the tests until it is released.
 
 Tables: ``pool`` -> JSON of guard and alerts as they were at the last minute; ``pool`` + NUL + number -> what was heard since. A pool whose row cannot
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -45,7 +45,7 @@ from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
-from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
+from router.stages.context import GATHER_S, LINGER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 
 log = logging.getLogger(__name__)
@@ -82,24 +82,24 @@ class Heard:
     requests: dict[tuple[str, Arm, str, int], list[int]] = field(default_factory=dict)
     said: list[list[Any]] = field(default_factory=list)
 
-    def attempt(self, found: Mapping[str, Any], arm: Arm, tenant: str) -> None:
+    def attempt(self, found: Mapping[str, Any], arm: Arm, tenant: str, scale: int) -> None:
         """A record of ``usage``. Requests are counted by their first attempt."""
+        at_ms = found["at_ms"] * scale
         if found["status"] in _FAILED:
-            at_ms = found["at_ms"]
             self.said.append([found["status"], 1.0, arm, found["stratum"], tenant, None, at_ms, at_ms])
         if found["attempt"] != 1:
             return
-        sums = self.requests.setdefault((found["stratum"], arm, tenant, found["at_ms"] // STEP_MS), [0, 0])
+        sums = self.requests.setdefault((found["stratum"], arm, tenant, at_ms // STEP_MS), [0, 0])
         sums[0] += 1
         if arm == "pilot" and found["cost_nano_usd"] is not None:
             sums[1] += found["baseline_cost_nano_usd"] - found["cost_nano_usd"]
 
-    def reward(self, found: Mapping[str, Any], arm: Arm, tenant: str) -> None:
+    def reward(self, found: Mapping[str, Any], arm: Arm, tenant: str, scale: int) -> None:
         """A record of ``rewards``; labels of a cascade's sample are about answers that the caller may not have got."""
         if found["label"] is not None:
             return
-        at_ms = from_rfc3339(found["at"])
-        asked_ms = at_ms if found.get("asked_at") is None else from_rfc3339(found["asked_at"])
+        at_ms = from_rfc3339(found["at"]) * scale
+        asked_ms = at_ms if found.get("asked_at") is None else from_rfc3339(found["asked_at"]) * scale
         self.said.append(
             [found["kind"], found["reward"], arm, found["stratum"], tenant, found["session"], asked_ms, at_ms]
         )
@@ -121,7 +121,8 @@ class GuardStage:
         self._tenants = frozenset(config.tenants)
         self._orders: dict[str, Control] = {}
         self._follower = Follower(context.client, [self._control], self._apply, confirms=False)
-        self._partitions = max(1, context.partitions)
+        self._arl_days = float(config.guard.arl_days)
+        self._scale = DAY_MS // (config.guard.day_s * 1000)
 
     def stage(self) -> Stage:
         return Stage(
@@ -133,7 +134,7 @@ class GuardStage:
             index=self.index,
             rows=DictRows,
             resources=(self._follower,),
-            linger_s=PATIENT_LINGER_S,
+            linger_s=PATIENT_LINGER_S if self._scale == 1 else LINGER_S,
             gather_s=GATHER_S,
             urgent=frozenset({self._alerts, self._control}),
             culprit=give_up(NAME, self._dead),
@@ -190,9 +191,9 @@ class GuardStage:
                 tenant = tenant if tenant in self._tenants else OTHER
                 heard = pools.setdefault(pool, Heard())
                 if batch.tp.topic == self._usage:
-                    heard.attempt(found, arm, tenant)
+                    heard.attempt(found, arm, tenant, self._scale)
                 else:
-                    heard.reward(found, arm, tenant)
+                    heard.reward(found, arm, tenant, self._scale)
             except (ValueError, LookupError, TypeError) as error:
                 unit.emit(self._dead, *dead_letter(record, unreadable(error), stage=NAME, at_ms=unit.now_ms))
         for pool, heard in pools.items():
@@ -256,7 +257,10 @@ class GuardStage:
         watched, act = guard.units[name], False
         if self._pools[pool].auto_rollback and alert.severity == "page" and alert.ordered_ms is None:
             alert.ordered_ms, act = unit.now_ms, True
-        record = record_of(alert, finding, watched, self._stakes(pool, guard, name, finding.at_ms), pool)
+        stakes = self._stakes(pool, guard, name, finding.at_ms)
+        record = record_of(alert, finding, watched, stakes, pool)
+        at, since = (to_rfc3339(ms // self._scale) for ms in (finding.at_ms, alert.since_ms))
+        record = replace(record, at=at, since=since)
         self._tell(pool, alert, record, unit)
         if act:
             reason = f"{finding.signal}: {record.evidence['summary']} (alert {alert.id[:8]})"
@@ -334,7 +338,7 @@ class GuardStage:
         )
 
     def _settings(self, pool: str) -> Settings:
-        return Settings(margin=float(self._pools[pool].margin))
+        return Settings(margin=float(self._pools[pool].margin), arl_days=self._arl_days)
 
     def _in_force(self, scope: str, now_ms: int) -> bool:
         order = self._orders.get(scope)

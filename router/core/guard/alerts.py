@@ -138,8 +138,8 @@ def evidence(finding: Finding, unit: Unit) -> dict[str, Any]:
     effect = finding.effect
     return {
         "summary": (
-            f"answers of the pilot are bad {effect.value:.1%} more often than the baseline's"
-            f" ({effect.low:.1%} to {effect.high:.1%}), by {effect.pilot:,} of its answers and {effect.reference:,} of the baseline's"
+            f"{100 * effect.value:.1f} points more of the pilot's answers are bad than of the baseline's"
+            f" ({100 * effect.low:.1f} to {100 * effect.high:.1f}), by {effect.pilot:,} and {effect.reference:,} judged"
         ),
         "signals": found,
         "requests": {"pilot": round(requests[1].n), "reference": round(requests[0].n)},

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+from router.core.guard.detector import DAY_MS
 from router.core.guard.effect import Effect, effect
 from router.core.guard.grid import HAPPENED, TESTS, Grid
 from router.core.guard.pairs import taste
@@ -26,7 +27,7 @@ from router.core.guard.slices import PREFIX, Slicer
 from router.core.guard.unit import Arm, Unit
 
 STRATA_SHARE: Final = 0.75
-#: Share of the strata's part that is kept for strata that are not known yet.
+#: Share of the strata's part that is kept for strata that are not known at first.
 _NEWCOMERS: Final = 0.1
 MOST_STRATA, MOST_SLICES = 64, 64
 #: Of reviews and pairs this share goes to the units whose tests are under way, the rest evenly to all strata.
@@ -85,7 +86,7 @@ class Finding:
 
 
 class Guard:
-    """See the module's text. ``strata``: those known from the start."""
+    """See the module's text. ``strata``: those known from the start; without any, those that are seen within a day are."""
 
     def __init__(self, settings: Settings, strata: Iterable[str], now_ms: int) -> None:
         self.settings = settings
@@ -93,8 +94,8 @@ class Guard:
         self.units: dict[str, Unit] = {name: Unit(name, self.grid, now_ms) for name in sorted(strata)}
         self.slicer = Slicer()
         self.fenced: dict[str, int] = {}
-        self._known = max(1, len(self.units))
-        self._places = {name: place for place, name in enumerate(self.units)}
+        self._started_ms = now_ms
+        self._first = frozenset(self.units)
 
     # What comes in
 
@@ -140,6 +141,8 @@ class Guard:
 
     def step(self, now_ms: int) -> list[Finding]:
         """Bring all tests up to date; those that alarm, the one with most evidence first. Call it about every hour, or every minute."""
+        if not self._first and now_ms >= self._started_ms + DAY_MS:
+            self._first = frozenset(name for name in self.units if not name.startswith(PREFIX))
         bias = self.judge_bias
         for unit in self.units.values():
             unit.step(now_ms, judge_power=self.settings.judge_power, judge_bias=bias)
@@ -203,14 +206,14 @@ class Guard:
 
     @property
     def _usual_threshold(self) -> float:
-        return math.log(self.settings.arl_days * self._known / STRATA_SHARE)
+        return math.log(self.settings.arl_days * max(1, len(self._first)) / STRATA_SHARE)
 
     def _share(self, name: str) -> float:
         """Of the pool's false alarms; all shares sum to less than 1."""
         if name.startswith(PREFIX):
             return (1.0 - STRATA_SHARE) / MOST_SLICES
-        if self._places.get(name, MOST_STRATA) < self._known:
-            return STRATA_SHARE * (1.0 - _NEWCOMERS) / self._known
+        if name in self._first:
+            return STRATA_SHARE * (1.0 - _NEWCOMERS) / len(self._first)
         return STRATA_SHARE * _NEWCOMERS / MOST_STRATA
 
     def _units_of(self, place: Place, now_ms: int) -> list[Unit]:
@@ -257,8 +260,8 @@ class Guard:
     def dump(self) -> dict[str, Any]:
         """JSON values, exactly."""
         return {
-            "known": self._known,
-            "places": self._places,
+            "started_ms": self._started_ms,
+            "first": sorted(self._first),
             "fenced": self.fenced,
             "slicer": self.slicer.dump(),
             "units": {name: unit.dump() for name, unit in self.units.items()},
@@ -267,8 +270,8 @@ class Guard:
     @classmethod
     def load(cls, settings: Settings, found: Mapping[str, Any]) -> Guard:
         """The inverse of ``dump``."""
-        guard = cls(settings, (), 0)
-        guard._known, guard._places, guard.fenced = found["known"], dict(found["places"]), dict(found["fenced"])
+        guard = cls(settings, (), found["started_ms"])
+        guard._first, guard.fenced = frozenset(found["first"]), dict(found["fenced"])
         guard.slicer = Slicer.load(found["slicer"])
         guard.units = {name: Unit.load(name, guard.grid, one) for name, one in found["units"].items()}
         return guard
