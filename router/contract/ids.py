@@ -23,6 +23,17 @@ def request_id(tenant: str, custom_id: str) -> str:
     return xxhash.xxh3_128_hexdigest(f"{tenant}\0{custom_id}".encode("utf-8", "surrogatepass"))
 
 
+def session_hash(tenant: str, session: str | None) -> str | None:
+    """By which a conversation is told from others without its name; ``None`` for none.
+
+    >>> session_hash("acme", "s-9")
+    'bb7ba21ee29de252'
+    """
+    if not session:
+        return None
+    return xxhash.xxh3_64_hexdigest(f"{tenant}\0{session}".encode("utf-8", "surrogatepass"))
+
+
 def partition_of(key: bytes, partitions: int) -> int:
     """``xxh3_64(key) mod n``: where decisions and outcomes of a request id lie, rewards of a stratum, and so on."""
     return xxhash.xxh3_64_intdigest(key) % partitions

@@ -46,7 +46,8 @@ class Order:
 class PricedAttempt:
     """``llm.usage``: one unique outcome, priced once by settle. ``at_ms``: the outcome record's timestamp.
 
-    ``cost_nano_usd`` is ``None`` where no price is known. ``pool``, ``stratum`` are ``None`` for a direct request.
+    ``cost_nano_usd`` is ``None`` where no price is known. ``pool``, ``stratum``, ``baseline`` are ``None`` for a direct request.
+    ``baseline_output_nano_usd_per_token``: what its answers cost by length, then; ``None`` where it has no price.
     """
 
     request_id: str
@@ -70,6 +71,8 @@ class PricedAttempt:
     baseline_cost_nano_usd: int
     price_version: str | None
     late: bool
+    baseline: str | None = None
+    baseline_output_nano_usd_per_token: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

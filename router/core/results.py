@@ -122,7 +122,13 @@ def _place(origin: Origin) -> dict[str, Any]:
 
 
 def usage_record(
-    slip: Slip, outcome: Outcome, charge: Charge, *, at_ms: int, baseline_cost_nano_usd: int
+    slip: Slip,
+    outcome: Outcome,
+    charge: Charge,
+    *,
+    at_ms: int,
+    baseline_cost_nano_usd: int,
+    baseline_output_nano_usd_per_token: int | None,
 ) -> dict[str, Any]:
     """The usage record of a unique outcome; ``at_ms`` is its record's timestamp."""
     usage = outcome.usage
@@ -149,4 +155,6 @@ def usage_record(
         "baseline_cost_nano_usd": baseline_cost_nano_usd,
         "price_version": charge.price_version,
         "late": at_ms >= slip.deadline_at_ms,
+        "baseline": slip.baseline,
+        "baseline_output_nano_usd_per_token": baseline_output_nano_usd_per_token,
     }

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import xxhash
-
-from router.contract.ids import DEFAULT_TENANT
+from router.contract.ids import DEFAULT_TENANT, session_hash
 from router.contract.records import Lane, Origin
 from router.contract.requests import BadRequest
 from router.contract.urls import COMPLETIONS
@@ -65,13 +63,6 @@ def facts_of(
         last_error=None if order is None else order.last_error,
         form=form_of(asked),
     )
-
-
-def session_hash(tenant: str, session: str | None) -> str | None:
-    """By which a conversation's opinions are told from others', without its name."""
-    if not session:
-        return None
-    return xxhash.xxh3_64_hexdigest(f"{tenant}\0{session}".encode("utf-8", "surrogatepass"))
 
 
 def form_of(asked: Asked) -> Form:

@@ -308,7 +308,17 @@ class Settle:
                 baseline = cost_nano_usd(self._prices.get(slip.baseline, UNPRICED), outcome.usage)
             if baseline is None:
                 baseline = charge.cost_nano_usd
-        usage = usage_record(slip, outcome, charge, at_ms=record.timestamp, baseline_cost_nano_usd=baseline or 0)
+        of_baseline = self._prices.get(slip.baseline or "", UNPRICED)
+        usage = usage_record(
+            slip,
+            outcome,
+            charge,
+            at_ms=record.timestamp,
+            baseline_cost_nano_usd=baseline or 0,
+            baseline_output_nano_usd_per_token=None
+            if of_baseline.unpriced
+            else of_baseline.output_nano_usd_per_token,
+        )
         unit.emit(self._usage, slip.request_id.encode(), encode(usage))
         if slip.pool in self._paced:
             unit.index.spend(slip, cost=charge.cost_nano_usd or 0)
