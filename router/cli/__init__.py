@@ -33,6 +33,7 @@ COMMANDS = {
     "explain": "explain",
     "replay": "explain",
     "audit": "audit",
+    "archive": "archive",
     "strata": "strata",
     "cascade": "cascade",
     "import": "import_",
