@@ -34,6 +34,7 @@ COMMANDS = {
     "replay": "explain",
     "audit": "audit",
     "archive": "archive",
+    "report": "report",
     "strata": "strata",
     "cascade": "cascade",
     "import": "import_",

@@ -315,9 +315,7 @@ class Settle:
             charge,
             at_ms=record.timestamp,
             baseline_cost_nano_usd=baseline or 0,
-            baseline_output_nano_usd_per_token=None
-            if of_baseline.unpriced
-            else of_baseline.output_nano_usd_per_token,
+            baseline_output_nano_usd_per_token=None if of_baseline.unpriced else of_baseline.output_nano_usd_per_token,
         )
         unit.emit(self._usage, slip.request_id.encode(), encode(usage))
         if slip.pool in self._paced:
