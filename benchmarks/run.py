@@ -56,6 +56,7 @@ NAMES = (
     "learn",
     "ope",
     "cascade",
+    "saving",
     "adapt",
 )
 #: Benchmarks that run only where data of others are there, and the variable that names them.
