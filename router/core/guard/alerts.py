@@ -114,7 +114,10 @@ def record_of(alert: OpenAlert, finding: Finding, unit: Unit, stakes: Stakes, po
         signal=alert.signal,
         model=None,
         effect=Effect(value=round(effect.value, 4), low=round(effect.low, 4), high=round(effect.high, 4)),
-        reference=Reference(kind="concurrent baseline traffic", n=effect.reference),
+        reference=Reference(
+            kind="the pilot's own past" if finding.signal == "past" else "concurrent baseline traffic",
+            n=effect.reference,
+        ),
         since=to_rfc3339(alert.since_ms),
         evidence=evidence(finding, unit),
         traffic_share=round(min(1.0, stakes.requests / stakes.pool_requests), 4) if stakes.pool_requests else None,
@@ -135,10 +138,10 @@ def evidence(finding: Finding, unit: Unit) -> dict[str, Any]:
         if reference.n or pilot.n:
             found[signal] = _counts(signal, reference.n, reference.bad, pilot.n, pilot.bad)
     requests = unit.since("requests", finding.since_ms)
-    effect = finding.effect
+    effect, than = finding.effect, "before" if finding.signal == "past" else "of the baseline's"
     return {
         "summary": (
-            f"{100 * effect.value:.1f} points more of the pilot's answers are bad than of the baseline's"
+            f"{100 * effect.value:.1f} points more of the pilot's answers are bad than {than}"
             f" ({100 * effect.low:.1f} to {100 * effect.high:.1f}), by {effect.pilot:,} and {effect.reference:,} judged"
         ),
         "signals": found,

@@ -39,6 +39,8 @@ class Effect:
 def effect(unit: Unit, group: str, since_ms: int, judge_power: float, judge_bias: float) -> Effect:
     """Of a unit since a time, in what the group of alternatives listens to."""
     signals = unit.grid.signals_of(group)
+    if group == "past":
+        return _pooled([part for part in [_since_before(unit, since_ms)] if part is not None])
     parts = [
         *(_difference(*unit.since(signal, since_ms)) for signal in signals if signal in _JUDGEMENTS),
         *(
@@ -63,6 +65,12 @@ class _Part:
     error: float
     reference: float
     pilot: float
+
+
+def _since_before(unit: Unit, since_ms: int) -> _Part | None:
+    """The pilot's reviews since then beside its own before."""
+    now, before = unit.since("review", since_ms)[1], unit.before("review", since_ms)
+    return _difference(before, now)
 
 
 def _difference(reference: Sums, pilot: Sums) -> _Part | None:

@@ -8,6 +8,7 @@
 | review, label | 1 - value | ``means`` |
 | rating, survey | 1 - value | ``means`` |
 | judge | the judge's verdict on a pair | ``pairs`` |
+| past | a review or label, beside the pilot's own of a week ago and more | ``past`` |
 
 An alternative says by how much each signal would be worse: an *excess* of the share of bad answers for ``means`` and ``pairs`` (0: it says
 nothing of the signal), a *ratio* of rates for ``events`` (1: nothing). ``quality`` bets on reviews, judge and thumbs together, for a bad
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Test = Literal["events", "means", "pairs"]
+Test = Literal["events", "means", "pairs", "past"]
 
 TESTS: Final[dict[str, Test]] = {
     "thumbs": "events",
@@ -37,17 +38,19 @@ TESTS: Final[dict[str, Test]] = {
     "rating": "means",
     "survey": "means",
     "judge": "pairs",
+    "past": "past",
 }
 #: Feedback of these kinds says that something bad happened by 1, the others by 0.
 HAPPENED: Final = frozenset({"retry", "abandon"})
 
 #: Alternatives: name, prior, and the signals that would show it.
 _GROUPS: Final[tuple[tuple[str, float, tuple[str, ...]], ...]] = (
-    ("quality", 0.36, ("review", "label", "judge", "thumbs")),
+    ("quality", 0.30, ("review", "label", "judge", "thumbs")),
     ("answers", 0.18, ("review", "label", "judge")),
     ("review", 0.12, ("review", "label")),
     ("judge", 0.12, ("judge",)),
     ("thumbs", 0.10, ("thumbs",)),
+    ("past", 0.06, ("past",)),
     ("survey", 0.04, ("survey", "rating")),
     ("retry", 0.03, ("retry", "abandon")),
     ("refused", 0.03, ("refused", "truncated")),

@@ -36,6 +36,7 @@ FOCUS_SHARE: Final = 0.8
 _HOT_AT, MOST_BURST = 3.5, 8.0
 #: Reviews of each arm that may contradict, and standard errors by which they must.
 _CONTRADICTS_FROM, _CONTRADICTS_BY = 40, 1.64
+_DOUBTED: Final = frozenset({"judge", "thumbs", "quality", "answers", "past"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class Guard:
     def opinion(self, opinion: Opinion, now_ms: int) -> None:
         """See ``Opinion``; a signal that is not known is ignored."""
         test = TESTS.get(opinion.signal)
-        if test is None or test == "pairs":
+        if test not in ("means", "events"):
             return
         bad = opinion.value if opinion.signal in HAPPENED else 1.0 - opinion.value
         for unit in self._units_of(opinion.place, now_ms):
@@ -236,7 +237,7 @@ class Guard:
         group, since_ms = unit.leading
         power = self.settings.judge_power
         found = effect(unit, group, since_ms, power, bias)
-        contradicted = group in ("judge", "thumbs", "quality", "answers") and self._contradicted(unit, since_ms)
+        contradicted = group in _DOUBTED and self._contradicted(unit, since_ms)
         return Finding(
             unit=unit.name,
             signal=group,

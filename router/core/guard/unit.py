@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from router.core.guard import events, means, pairs
+from router.core.guard import events, means, pairs, past
 from router.core.guard.detector import DAY_MS, Detector
 from router.core.guard.grid import Grid
 
@@ -35,6 +35,9 @@ _PRIOR_PAIRS, _PRIOR_SPREAD = 50.0, 15.0
 _JUDGED_KEPT: Final = 2000.0
 _TENANTS_KEPT: Final = 64
 _SESSION_OPINIONS: Final = 2
+#: Judgements of the pilot belong to its past after so many days, and which they are.
+PAST_DAYS: Final = 7
+_OF_PAST: Final = ("review", "label")
 
 
 @dataclass(slots=True)
@@ -84,6 +87,8 @@ class Unit:
         self._blocks: dict[str, Block] = {}
         self._pending: Array = np.zeros(len(grid.prior))
         self._pairs: Counter[float] = Counter()
+        self._now: Counter[float] = Counter()
+        self._past: tuple[int, float | None] = (-1, None)
         self._touched = False
 
     # What comes in
@@ -113,6 +118,8 @@ class Unit:
         block = self._blocks.setdefault(signal, Block(since_ms=now_ms))
         (block.pilot if arm == "pilot" else block.reference)[round(bad, 3)] += 1
         self._sums(signal, now_ms)[arm == "pilot"].add(bad)
+        if arm == "pilot" and signal in _OF_PAST:
+            self._now[round(bad, 3)] += 1
 
     def pair(self, verdict: float, now_ms: int) -> None:
         """A judge compared the pilot's answer with the reference's: -1..1, 1: worse."""
@@ -138,6 +145,10 @@ class Unit:
         """Bring the test up to ``now_ms`` with all that came in."""
         for signal, block in self._blocks.items():
             self._judge_block(signal, block, now_ms)
+        if self._now and (m := self._bound_of_past(now_ms)) is not None:
+            self._pending += past.log_factors(self.grid.sizes["past"], m, self._now)
+            self._touched = True
+        self._now.clear()
         if self._pairs:
             spread = self.verdicts[1] / self.verdicts[0]
             self._pending += pairs.log_factors(
@@ -171,6 +182,19 @@ class Unit:
         self._learn(signal, block.reference)
         self._blocks[signal] = Block(since_ms=now_ms)
         self._touched = True
+
+    def _bound_of_past(self, now_ms: int) -> float | None:
+        """The most that the pilot's share of bad answers was until a week ago; reckoned once a day."""
+        today = now_ms // DAY_MS
+        if self._past[0] != today:
+            old = [
+                signals[signal][1]
+                for day, signals in self.days.items()
+                for signal in _OF_PAST
+                if day < today - PAST_DAYS and signal in signals
+            ]
+            self._past = (today, past.bound(sum(one.n for one in old), sum(one.bad for one in old)))
+        return self._past[1]
 
     def _learn(self, signal: str, reference: Mapping[float, int]) -> None:
         known = self.judged.setdefault(signal, [_PRIOR_JUDGED, _PRIOR_BAD])
@@ -208,12 +232,22 @@ class Unit:
                     total.square += sums.square
         return found
 
+    def before(self, signal: str, before_ms: int) -> Sums:
+        """Sums of the pilot before a day."""
+        total = Sums()
+        for day, signals in self.days.items():
+            if day < before_ms // DAY_MS and signal in signals:
+                sums = signals[signal][1]
+                total.n, total.bad, total.square = total.n + sums.n, total.bad + sums.bad, total.square + sums.square
+        return total
+
     def restart(self, now_ms: int) -> None:
         """Begin the test anew; what is known of the reference stays."""
         self.detector.restart(now_ms)
         self._pending = np.zeros(len(self.grid.prior))
         self._blocks.clear()
         self._pairs.clear()
+        self._now.clear()
         self._touched = False
 
     def _bound(self, tenant: str | None) -> float:
@@ -263,6 +297,8 @@ class Unit:
             },
             "pending": self._pending.tolist() if self._touched else None,
             "pairs": list(self._pairs.items()),
+            "now": list(self._now.items()),
+            "past": self._past,
         }
 
     @classmethod
@@ -286,7 +322,8 @@ class Unit:
         }
         if found["pending"] is not None and len(found["pending"]) == len(grid.prior):
             unit._pending, unit._touched = np.array(found["pending"]), True
-        unit._pairs = _counter(found["pairs"])
+        unit._pairs, unit._now = _counter(found["pairs"]), _counter(found["now"])
+        unit._past = (found["past"][0], found["past"][1])
         return unit
 
 
