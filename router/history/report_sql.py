@@ -100,10 +100,11 @@ FROM paired GROUP BY ALL HAVING count(shadow_cost) > 0
 """
 OPINIONS = """
 CREATE TEMP TABLE opinions AS SELECT CASE
+        WHEN kind IN ('review', 'label') AND source = 'user' THEN 'rated'
         WHEN kind IN ('review', 'label') AND source = 'judge' THEN 'judged' WHEN kind IN ('review', 'label') THEN 'reviewed'
         WHEN kind IN ('rating', 'survey') THEN 'rated' ELSE kind END AS kind,
     request_id, reward, greatest(coalesce(weight, 1.0), 0.0) / coalesce(
-        CASE WHEN kind IN ('review', 'label') THEN coalesce(pi, CASE WHEN label_inclusion > 0 THEN label_inclusion END) END, 1.0) AS weight
+        CASE WHEN kind IN ('review', 'label') AND source <> 'user' THEN coalesce(pi, CASE WHEN label_inclusion > 0 THEN label_inclusion END) END, 1.0) AS weight
 FROM rewards LEFT JOIN (
     SELECT request_id, max(inclusion_probability) FILTER (inclusion_probability > 0) AS pi FROM reviews GROUP BY request_id
 ) USING (request_id)

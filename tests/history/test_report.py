@@ -288,12 +288,13 @@ class TestQuality:
         assert (quality.kind, quality.n_pilot, quality.n_reference) == ("thumbs", 500, 500)
         assert [arm.value for arm in quality.arms()] == pytest.approx([1 - (20 + 50) / 500, 1.0])
 
-    def test_a_judge_is_not_taken_for_a_reviewer(self, tmp_path):
+    @pytest.mark.parametrize(("source", "kind"), [("judge", "judged"), ("user", "rated"), ("system", "reviewed")])
+    def test_neither_a_judge_nor_a_user_is_taken_for_a_reviewer(self, tmp_path, source, kind):
         world = usual(1_000)
         for at, record in enumerate(world.records["rewards"]):
-            value = json.loads(record.value) | {"source": "judge"}
+            value = json.loads(record.value) | {"source": source}
             world.records["rewards"][at] = type(record)(record.offset, record.timestamp, json.dumps(value).encode())
-        assert pool_of(read(world, tmp_path)).quality.kind == "judged"
+        assert pool_of(read(world, tmp_path)).quality.kind == kind
 
     def test_a_pilot_without_a_reference_beside_it_is_not_compared(self, tmp_path):
         world = usual(1_000)
