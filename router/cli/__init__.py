@@ -42,6 +42,7 @@ COMMANDS = {
     "evaluate": "train",
     "classifier": "classifier",
     "guard": "guard",
+    "alerts": "alerts",
     "simulate": "simulate",
     "topics": "topics",
     "config": "config",

@@ -314,6 +314,11 @@ def _alerts(document: Json) -> Iterator[RenderableType]:
     for one in document["alerts"]:
         where = "/".join(part for part in (one["pool"], one["stratum"], one["model"]) if part) or "all"
         yield line(f"{one['severity']}: {one['signal']} on {where}, {one['state']}, {age(one['age_s'])} ago")
+        if summary := one["evidence"].get("summary"):
+            yield line(f"  {summary}")
+        action = one["action"]
+        if what := action["taken"] or action["proposed"]:
+            yield line(f"  {'done' if action['taken'] else 'proposed'}: {what}")
 
 
 def _processes(document: Json) -> Iterator[RenderableType]:

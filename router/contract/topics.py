@@ -83,6 +83,8 @@ TOPICS = (
     Topic("counts", "dimensions", None, "account", "account"),
     Topic("health.counts", "model", None, "watch", "watch"),
     Topic("guard.evidence", "pool", None, "watch", "watch"),
+    # What people say of an alert: acknowledged, closed.
+    Topic("alert.acts", "alert id", None, "people", "watch", cleanup="compact"),
     Topic("load", "stage/partition", None, "settle, feedback", "route, web", cleanup="compact"),
     # Each version is a key of its own, so compaction would keep all for ever; route writes a lasting one anew each day.
     Topic("snapshots", "snapshot version", None, "route", "replay", retention_ms=14 * DAY_MS),

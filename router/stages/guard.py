@@ -14,6 +14,7 @@ be read by this release begins anew.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -61,7 +62,7 @@ _FAILED: Final = frozenset({"refused", "truncated"})
 #: Days whose traffic an alert's money is reckoned by.
 _STAKES_DAYS: Final = 7
 #: An order of our own is back from its topic by then.
-_ORDER_IS_BACK_MS: Final = 60_000
+_ORDER_IS_BACK_MS: Final = 10_000
 OTHER: Final = "other"
 
 
@@ -119,8 +120,10 @@ class GuardStage:
         self._control, self._dead = names.of("control"), names.of("dead-letter")
         self._pools: Mapping[str, PoolConfig] = config.pools
         self._tenants = frozenset(config.tenants)
+        self._acts = names.of("alert.acts")
         self._orders: dict[str, Control] = {}
-        self._follower = Follower(context.client, [self._control], self._apply, confirms=False)
+        self._said: dict[str, str] = {}
+        self._follower = Follower(context.client, [self._control, self._acts], self._apply, confirms=False)
         self._arl_days = float(config.guard.arl_days)
         self._scale = DAY_MS // (config.guard.day_s * 1000)
 
@@ -170,10 +173,11 @@ class GuardStage:
             self._collect(batch, unit)
 
     def tick(self, now_ms: int, unit: UnitLike) -> None:
-        """Orders that came meanwhile."""
+        """Orders that came meanwhile, and what people said of alerts."""
         books: dict[str, Book] = unit.index
         for pool, book in books.items():
             self._obey(pool, book, now_ms, unit)
+            self._heed(pool, book, now_ms, unit)
 
     # Step 1: collect
 
@@ -239,7 +243,8 @@ class GuardStage:
 
     def _step(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
         book.stepped_ms = now_ms
-        for finding in book.guard.step(now_ms):
+        findings = book.guard.step(now_ms)
+        if (finding := _to_tell(findings, book.alerts)) is not None:
             self._alarm(pool, book, finding, unit)
         for name in [
             name for name, one in book.alerts.items() if is_over(one, book.guard.units[name].evidence, now_ms)
@@ -299,6 +304,23 @@ class GuardStage:
         if changed:
             self._store(pool, book, unit)
 
+    def _heed(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
+        """Alerts that somebody acknowledged or closed."""
+        changed = False
+        for name, alert in list(book.alerts.items()):
+            act = self._said.get(alert.id)
+            if act == "close":
+                self._close(pool, book, name, now_ms, unit)
+                book.guard.units[name].restart(book.stepped_ms)
+                changed = True
+            elif act == "acknowledge" and alert.state == "open" and alert.last is not None:
+                alert.state = "acknowledged"
+                alert.last = {**alert.last, "state": alert.state, "at": to_rfc3339(now_ms)}
+                unit.emit(self._alerts, f"{pool}/{name}/{alert.signal}".encode(), orjson.dumps(alert.last))
+                changed = True
+        if changed:
+            self._store(pool, book, unit)
+
     def _close(self, pool: str, book: Book, name: str, now_ms: int, unit: UnitLike) -> None:
         alert = book.alerts.pop(name)
         if alert.last is not None:
@@ -345,8 +367,13 @@ class GuardStage:
         return order is not None and (order.expires_at is None or from_rfc3339(order.expires_at) > now_ms)
 
     def _apply(self, record: Any) -> None:
-        """A record of the control topic: only rollbacks concern the guard."""
+        """A record of the control topic, of which only rollbacks concern the guard, or of what people say of alerts."""
         if record.value is None:
+            return
+        if record.topic == self._acts:
+            with contextlib.suppress(ValueError, LookupError, TypeError):
+                found = orjson.loads(record.value)
+                self._said[found["id"]] = found["act"]
             return
         try:
             order = decode_control(record.value)
@@ -360,6 +387,20 @@ class GuardStage:
             self._orders.pop(order.scope, None)
 
 
+def _to_tell(findings: list[Finding], alerts: Mapping[str, OpenAlert]) -> Finding | None:
+    """The one to open an alert for, or to tell again: the first, unless it is open already and another says something new.
+
+    What overlaps with an open alert is part of it: a slice of a stratum, a stratum of a slice.
+    """
+    waiting = [name for name, alert in alerts.items() if alert.ordered_ms is None]
+    for at, finding in enumerate(findings):
+        known = finding.unit in alerts
+        part = any(name.startswith(PREFIX) != finding.is_slice for name in waiting)
+        if not known and not part and (at == 0 or finding.evidence >= finding.threshold):
+            return finding
+    return next((one for one in findings if one.unit in alerts), None)
+
+
 def latest(found: Mapping[str, Any]) -> int | None:
     """The latest time in what was collected, ms; ``None`` if it holds nothing."""
     times = [(one[3] + 1) * STEP_MS - 1 for one in found["requests"]] + [one[7] for one in found["said"]]
@@ -367,7 +408,8 @@ def latest(found: Mapping[str, Any]) -> int | None:
 
 
 def _place(stratum: str, tenant: str) -> Place:
-    return Place(stratum, (f"{PREFIX}tenant={tenant}",), tenant)
+    """A tenant that is not configured has no slice: no order could name it."""
+    return Place(stratum, () if tenant == OTHER else (f"{PREFIX}tenant={tenant}",), tenant)
 
 
 def _heard_key(pool: str, number: int) -> bytes:

@@ -16,6 +16,7 @@ from router.contract.topics import Names
 from router.kafka.client import Client
 from router.web.figures import Figures
 from router.web.keys import asks_for, keys_of
+from router.web.notify import Notifier
 from router.web.observer import Observer
 from router.web.process import ProcessServer, json_response
 from router.web.watchdog import Watchdog
@@ -46,6 +47,8 @@ class WebStage:
         data_dir = context.data_dir or Path(config.kafka.data_dir)
         self.observer = Observer(config, context.names, context.client, data_dir, context.clock)
         watchdog.add(self.observer)
+        guard = config.guard
+        self.notifier = Notifier(context.client, context.names, guard.webhook_url, guard.alertmanager_url)
         self.server = ProcessServer(
             name,
             watchdog,
@@ -61,8 +64,10 @@ class WebStage:
         """Serve and begin to look; needs no broker. ``ConfigError`` when the port is taken."""
         await self.server.start()
         await self.observer.start()
+        await self.notifier.start()
 
     async def stop(self) -> None:
+        await self.notifier.stop()
         await self.observer.stop()
         await self.server.stop()
 

@@ -27,9 +27,7 @@ from router.web.view import At, View
 Json = dict[str, Any]
 
 NOT_THERE_YET = {
-    "quality.drift": "tests of each slice against the holdout (guard)",
-    "quality.blind": "slices where nothing could be noticed",
-    "alerts.money": "money at stake",
+    "quality.blind": "slices where nothing could be noticed: `pointsman guard power` says it",
     "reviews": "review queue",
     "budgets": "tenants' limits",
 }

@@ -43,6 +43,16 @@ baseline = "large"
 policy = "fixed"
 weights = { failing = 1.0 }
 holdout_percent = 0
+[pools.guarded]
+models = ["small", "large"]
+policy = "fixed"
+weights = { small = 1.0 }
+sticky = "none"
+margin = 0.1
+rollout_percent = 60
+auto_rollback = true
+[guard]
+day_s = 60
 [pools.paced]
 models = ["small", "large"]
 policy = "squarecb"

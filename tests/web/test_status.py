@@ -165,7 +165,7 @@ def test_weights_are_those_published_last():
 
 
 def test_what_is_not_there_yet_is_named():
-    assert "quality.drift" in build_status(fresh_view(), NOW_MS)["not_there_yet"]
+    assert "quality.blind" in build_status(fresh_view(), NOW_MS)["not_there_yet"]
 
 
 def quality(view: View) -> dict[tuple[str, str | None], dict[str, object]]:

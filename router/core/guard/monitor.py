@@ -6,7 +6,7 @@ whole cohorts, whatever model answered in the end.
 
 - A unit alarms when its test says so and the judges do not contradict: where reviews since the change began say that the pilot is well within half
   the margin, a judge's or a thumb's word alone is a ``watch``, not a ``page``.
-- Of units that overlap, the one with most evidence is named: a bad stratum shows in every slice that it is part of.
+- Of units that overlap, the one with most evidence is named, a stratum rather than a slice: a bad stratum shows in every slice that it is part of.
 - A unit that was given back to the baseline (``fence``) is out of all tests, and those of overlapping units begin anew.
 - ``attention`` says where reviews and shadow pairs are worth most: most of them go where a test is under way. Betting is fair whatever
   was decided from the past, so looking more closely costs no false alarm.
@@ -30,6 +30,8 @@ STRATA_SHARE: Final = 0.75
 #: Share of the strata's part that is kept for strata that are not known at first.
 _NEWCOMERS: Final = 0.1
 MOST_STRATA, MOST_SLICES = 64, 64
+#: A slice is named rather than a stratum if it has so much more evidence; when one alarms, strata that nearly do are asked, too.
+_HANDICAP, _NEARLY = 1.0, 4.0
 #: Of reviews and pairs this share goes to the units whose tests are under way, the rest evenly to all strata.
 FOCUS_SHARE: Final = 0.8
 #: Evidence at which shadow pairs are bought faster, and how much faster at most.
@@ -141,18 +143,18 @@ class Guard:
     # What comes of it
 
     def step(self, now_ms: int) -> list[Finding]:
-        """Bring all tests up to date; those that alarm, the one with most evidence first. Call it about every hour, or every minute."""
+        """Bring all tests up to date; what alarms, the unit to be named first. Call it about every hour, or every minute."""
         if not self._first and now_ms >= self._started_ms + DAY_MS:
             self._first = frozenset(name for name in self.units if not name.startswith(PREFIX))
         bias = self.judge_bias
         for unit in self.units.values():
             unit.step(now_ms, judge_power=self.settings.judge_power, judge_bias=bias)
-        due = [
-            (unit.evidence - self.threshold(name), unit)
-            for name, unit in self.units.items()
-            if name not in self.fenced and unit.evidence >= self.threshold(name)
-        ]
-        return [self._finding(unit, now_ms, bias) for _, unit in sorted(due, key=lambda one: -one[0])]
+        watched = [(name, unit) for name, unit in self.units.items() if name not in self.fenced]
+        due = {name for name, unit in watched if unit.evidence >= self.threshold(name)}
+        if any(name.startswith(PREFIX) for name in due):
+            due |= {name for name, unit in watched if unit.evidence >= self.threshold(name) - _NEARLY}
+        ranked = sorted(due, key=lambda name: _HANDICAP * name.startswith(PREFIX) - self.units[name].evidence)
+        return [self._finding(self.units[name], now_ms, bias) for name in ranked]
 
     @property
     def judge_bias(self) -> float:

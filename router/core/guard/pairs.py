@@ -33,7 +33,7 @@ def log_factors(excess: Array, spread: float, verdicts: Counts, *, power: float 
     difference the judge sees (sensitivity + specificity - 1).
 
     >>> log_factors(np.array([0.0, 0.1]), 0.35, {1.0: 30, -1.0: 20, 0.0: 90}).round(2).tolist()
-    [0.0, 1.0]
+    [0.0, 1.01]
     """
     stake = np.clip(power * excess / max(spread, 0.05), 0.0, _HIGHEST_STAKE)
     found = np.zeros_like(excess)
