@@ -23,7 +23,7 @@ import orjson
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
 from benchmarks.report import Report, finish, options
-from router.demo import demo_prompts
+from router.demo.play import demo_prompts
 
 LINES = 200_000
 REFERENCE = "orjson alone"

@@ -12,7 +12,7 @@ from functools import cache
 import orjson
 
 from router.core.tokens import o200k_base
-from router.demo import demo_prompts
+from router.demo.play import demo_prompts
 
 
 @cache

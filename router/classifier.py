@@ -23,6 +23,8 @@ from router.kafka.scan import scan
 KEY = b"current"
 #: In place of a file's name: the one that is shipped, and none.
 BUILT_IN, NONE = "builtin", "none"
+#: The one of the demonstration, which knows its two simulated models.
+DEMO = "demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,11 @@ def load(file: Path) -> Artefact:
 
 def built_in() -> Artefact:
     """The one that is shipped: task classes, learned from texts that were written for this project."""
-    return Artefact.from_bytes((files("router") / "data" / "classifier.npz").read_bytes())
+    return _of_package("classifier.npz")
+
+
+def _of_package(name: str) -> Artefact:
+    return Artefact.from_bytes((files("router") / "data" / name).read_bytes())
 
 
 def configured(config: Config) -> Artefact | None:
@@ -59,8 +65,8 @@ def configured(config: Config) -> Artefact | None:
     name = config.classify.model or (NONE if config.classify.rules else BUILT_IN)
     if name == NONE:
         return None
-    if name == BUILT_IN:
-        return built_in()
+    if name in (BUILT_IN, DEMO):
+        return built_in() if name == BUILT_IN else _of_package("demo_classifier.npz")
     try:
         return load(Path(name))
     except ConfigError as error:

