@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
 from router.core.guard.revalidation import Revalidation
+from router.core.guard.slices import ALL
 from router.core.guard.unit import HOUR_MS
 from router.simulation.traffic import HOURS, Hour, Stream
 from router.simulation.world import JudgeChange, Storm, World
@@ -108,7 +109,7 @@ class Player:
 
     def _count(self, found: Hour, pilot: NDArray[np.int64], now_ms: int) -> None:
         for name, inside in self.stream.units.items():
-            if name in self.guard.fenced:
+            if name in self.guard.fenced or name == ALL:
                 continue
             inside = inside & ~self._fenced  # noqa: PLW2901
             for tenant, mine in self._tenants(inside):

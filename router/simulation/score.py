@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from router.core.guard.slices import PREFIX
+from router.core.guard.slices import ALL, PREFIX
 from router.simulation.play import Story
 from router.simulation.traffic import HOURS, Stream
 from router.simulation.world import Change
@@ -110,4 +110,4 @@ def _finite(value: float) -> float | None:
 def _unit(change: Change) -> str:
     if change.stratum is not None:
         return change.stratum
-    return next((f"{PREFIX}{name}={value}" for name, value in change.where.items()), "")
+    return next((f"{PREFIX}{name}={value}" for name, value in change.where.items()), ALL)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.core.guard.monitor import Place
-from router.core.guard.slices import PREFIX
+from router.core.guard.slices import ALL, PREFIX
 from router.simulation.world import Part, World
 
 Array = NDArray[np.float64]
@@ -123,7 +123,8 @@ def units_of(cells: list[Cell]) -> dict[str, NDArray[np.bool_]]:
     """Unit -> which cells are in it: strata, then slices."""
     strata = dict.fromkeys(cell.stratum for cell in cells)
     slices = dict.fromkeys(name for cell in cells for name in cell.slices)
-    return {name: np.array([name in (cell.stratum, *cell.slices) for cell in cells]) for name in (*strata, *slices)}
+    found = {name: np.array([name in (cell.stratum, *cell.slices) for cell in cells]) for name in (*strata, *slices)}
+    return found | {ALL: np.ones(len(cells), dtype=bool)}
 
 
 def rollout_percent(world: World, day: float) -> float:

@@ -24,6 +24,7 @@ from router.contract.times import to_rfc3339
 from router.core.guard.detector import DAY_MS
 from router.core.guard.grid import TESTS
 from router.core.guard.monitor import Finding
+from router.core.guard.slices import ALL
 from router.core.guard.unit import Unit
 
 TELL_EVERY_MS: Final = DAY_MS
@@ -164,11 +165,13 @@ def _counts(signal: str, n0: float, bad0: float, n1: float, bad1: float) -> dict
 
 
 def scope_of(pool: str, unit: str) -> str:
-    """The scope of control orders that gives a unit back: of a tenant's slice the tenant, else the stratum.
+    """The scope of control orders that gives a unit back: of all the pool, of a tenant's slice the tenant, else the stratum.
 
     >>> scope_of("auto", "math/hard"), scope_of("auto", "slice/tenant=acme")
     ('stratum:auto/math/hard', 'tenant:acme')
     """
+    if unit == ALL:
+        return f"pool:{pool}"
     tenant = unit.removeprefix("slice/tenant=")
     return f"tenant:{tenant}" if tenant != unit else f"stratum:{pool}/{unit}"
 

@@ -4,9 +4,10 @@ Units are the pool's strata and the slices of ``slices``. Each has a running tes
 alarms that the pool is allowed, one in ``arl_days`` on average, slices the rest. The pilot is compared with the reference *as assigned*:
 whole cohorts, whatever model answered in the end.
 
-- A unit alarms when its test says so and the judges do not contradict: where reviews since the change began say that the pilot is well within half
-  the margin, a judge's or a thumb's word alone is a ``watch``, not a ``page``.
+- A unit alarms when its test says so. A judge may be wrong: where people review, too, its word needs their support, or more evidence, and is then
+  a ``watch``, not a ``page``; as is what reviews since the change began contradict, by saying that the pilot is well within half the margin.
 - Of units that overlap, the one with most evidence is named, a stratum rather than a slice: a bad stratum shows in every slice that it is part of.
+  ``slice/all`` is everything: where a provider swaps the model behind a name, no stratum is the culprit.
 - A unit that was given back to the baseline (``fence``) is out of all tests, and those of overlapping units begin anew.
 - ``attention`` says where reviews and shadow pairs are worth most: most of them go where a test is under way. Betting is fair whatever
   was decided from the past, so looking more closely costs no false alarm.
@@ -23,7 +24,7 @@ from router.core.guard.detector import DAY_MS
 from router.core.guard.effect import Effect, effect
 from router.core.guard.grid import HAPPENED, TESTS, Grid
 from router.core.guard.pairs import taste
-from router.core.guard.slices import PREFIX, Slicer
+from router.core.guard.slices import ALL, PREFIX, Slicer
 from router.core.guard.unit import Arm, Unit
 
 STRATA_SHARE: Final = 0.75
@@ -38,6 +39,11 @@ FOCUS_SHARE: Final = 0.8
 _HOT_AT, MOST_BURST = 3.5, 8.0
 #: Reviews of each arm that may contradict, and standard errors by which they must.
 _CONTRADICTS_FROM, _CONTRADICTS_BY = 40, 1.64
+#: A judge's word needs support of what people say, so many nats of it, once there are so many reviews of the reference; without it the alarm
+#: waits for more evidence, and is a ``watch``.
+_OF_JUDGE: Final = frozenset({"judge", "quality", "answers"})
+_OF_PEOPLE: Final = frozenset({"review", "thumbs", "past", "survey"})
+_SUPPORT, _ALONE, _REVIEWED_FROM = 1.5, 3.0, 60.0
 _DOUBTED: Final = frozenset({"judge", "thumbs", "quality", "answers", "past"})
 
 
@@ -150,11 +156,18 @@ class Guard:
         for unit in self.units.values():
             unit.step(now_ms, judge_power=self.settings.judge_power, judge_bias=bias)
         watched = [(name, unit) for name, unit in self.units.items() if name not in self.fenced]
-        due = {name for name, unit in watched if unit.evidence >= self.threshold(name)}
+        due = {name for name, unit in watched if unit.evidence >= self.threshold(name) + self._doubt(unit)}
         if any(name.startswith(PREFIX) for name in due):
             due |= {name for name, unit in watched if unit.evidence >= self.threshold(name) - _NEARLY}
         ranked = sorted(due, key=lambda name: _HANDICAP * name.startswith(PREFIX) - self.units[name].evidence)
         return [self._finding(self.units[name], now_ms, bias) for name in ranked]
+
+    def _doubt(self, unit: Unit) -> float:
+        """What is asked beyond the threshold: of a judge's word alone, where people review, too, and have not found the same."""
+        group, _ = unit.leading
+        if group not in _OF_JUDGE or unit.judged.get("review", [0.0])[0] < _REVIEWED_FROM:
+            return 0.0
+        return 0.0 if unit.supported(_OF_PEOPLE) >= _SUPPORT else _ALONE
 
     @property
     def judge_bias(self) -> float:
@@ -182,7 +195,7 @@ class Guard:
         """The unit of a request that is back on the baseline, if one is."""
         if not self.fenced:
             return None
-        return next((name for name in (place.stratum, *place.slices) if name in self.fenced), None)
+        return next((name for name in (place.stratum, *place.slices, ALL) if name in self.fenced), None)
 
     def attention(self) -> dict[str, tuple[float, float]]:
         """Of each unit that is worth it: its share of the reviews, and of a usual day's shadow pairs (sum above 1 while a test is hot)."""
@@ -224,7 +237,7 @@ class Guard:
         if self.fence_of(place) is not None:
             return []
         found = []
-        for name in (place.stratum, *place.slices):
+        for name in (place.stratum, *place.slices, *(() if place.stratum.startswith(PREFIX) else (ALL,))):
             unit = self.units.get(name)
             if unit is None:
                 most = MOST_SLICES if name.startswith(PREFIX) else MOST_STRATA
@@ -243,7 +256,7 @@ class Guard:
         return Finding(
             unit=unit.name,
             signal=group,
-            severity="watch" if contradicted else "page",
+            severity="watch" if contradicted or self._doubt(unit) > 0.0 else "page",
             evidence=unit.evidence,
             threshold=self.threshold(unit.name),
             since_ms=since_ms,

@@ -20,6 +20,8 @@ MOST_VALUES, MOST_DIMENSIONS, MOST_CHARACTERS = 8, 8, 32
 LEAST_SHARE, LATER_COUNT = 0.005, 500
 #: Slices are called ``slice/dimension=value``, which no stratum is.
 PREFIX: Final = "slice/"
+#: The slice that everything is in.
+ALL: Final = "slice/all"
 _QUARTERS: Final = ("lowest", "low", "high", "highest")
 
 

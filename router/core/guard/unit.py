@@ -8,7 +8,7 @@ that has less than half of the unit's traffic no more than twice what all others
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -33,6 +33,8 @@ _PRIOR_JUDGED, _PRIOR_BAD = 15.0, 1.2
 _PRIOR_PAIRS, _PRIOR_SPREAD = 50.0, 15.0
 #: After so many judgements older ones count less.
 _JUDGED_KEPT: Final = 2000.0
+#: A judge's taste is that of so many verdicts.
+_LATELY: Final = 100.0
 _TENANTS_KEPT: Final = 64
 _SESSION_OPINIONS: Final = 2
 #: Judgements of the pilot belong to its past after so many days, and which they are.
@@ -80,7 +82,8 @@ class Unit:
         self.hours: dict[int, list[float]] = {}  # hour -> requests of reference, of pilot
         self.days: dict[int, dict[str, list[Sums]]] = {}  # day -> signal -> reference, pilot
         self.judged: dict[str, list[float]] = {}  # signal -> judged, bad: of the reference
-        self.verdicts: list[float] = [_PRIOR_PAIRS, _PRIOR_SPREAD, 0.0]  # how many, sum of squares, sum
+        self.verdicts: list[float] = [_PRIOR_PAIRS, _PRIOR_SPREAD]  # how many, sum of squares
+        self.lately: list[float] = [0.0, 0.0]  # how many verdicts, their sum: the last ``_LATELY`` or so
         self.tenants: dict[str, Tenant] = {}
         self.sessions: Counter[str] = Counter()
         self._sessions_day = 0
@@ -157,8 +160,9 @@ class Unit:
             for verdict, count in self._pairs.items():
                 self.verdicts[0] += count
                 self.verdicts[1] += count * verdict * verdict
-                self.verdicts[2] += count * verdict
-            self.verdicts = _faded(self.verdicts)
+                self.lately[0] += count
+                self.lately[1] += count * verdict
+            self.verdicts, self.lately = _faded(self.verdicts), _faded(self.lately, _LATELY)
             self._pairs.clear()
             self._touched = True
         if self._touched:
@@ -217,9 +221,14 @@ class Unit:
         return group, int(self.detector.began_ms[best])
 
     def mean_verdict(self) -> tuple[float, float]:
-        """Verdicts on pairs so far, and their mean."""
-        n = self.verdicts[0] - _PRIOR_PAIRS
-        return n, self.verdicts[2] / n if n > 0 else 0.0
+        """How many verdicts on pairs there were lately, and their mean."""
+        n, total = self.lately
+        return n, total / n if n > 0 else 0.0
+
+    def supported(self, groups: Collection[str]) -> float:
+        """How much the alternatives of these groups have gained since they last had nothing, the best of them."""
+        inside = [name in groups for name in self.grid.group]
+        return float(self.detector.cusum[inside].max())
 
     def since(self, signal: str, since_ms: int) -> tuple[Sums, Sums]:
         """Sums of reference and pilot since a day."""
@@ -289,6 +298,7 @@ class Unit:
             ],
             "judged": self.judged,
             "verdicts": self.verdicts,
+            "lately": self.lately,
             "tenants": {name: [one.requests, one.events] for name, one in self.tenants.items()},
             "sessions": [self._sessions_day, dict(self.sessions)],
             "blocks": {
@@ -312,7 +322,7 @@ class Unit:
             for day, signals in found["days"]
         }
         unit.judged = {signal: list(known) for signal, known in found["judged"].items()}
-        unit.verdicts = list(found["verdicts"])
+        unit.verdicts, unit.lately = list(found["verdicts"]), list(found["lately"])
         unit.tenants = {tenant: Tenant(*one) for tenant, one in found["tenants"].items()}
         unit._sessions_day, sessions = found["sessions"]
         unit.sessions = Counter(sessions)
@@ -327,9 +337,9 @@ class Unit:
         return unit
 
 
-def _faded(known: list[float]) -> list[float]:
-    """The same means of at most ``_JUDGED_KEPT`` judgements."""
-    return [one * _JUDGED_KEPT / known[0] for one in known] if known[0] > _JUDGED_KEPT else known
+def _faded(known: list[float], most: float = _JUDGED_KEPT) -> list[float]:
+    """The same means, of at most ``most`` judgements."""
+    return [one * most / known[0] for one in known] if known[0] > most else known
 
 
 def _counter(items: Iterable[tuple[float, int]]) -> Counter[float]:
