@@ -60,6 +60,7 @@ class Player:
         self._owed: dict[tuple[str, str], float] = {}
         self._fenced = np.zeros(len(self.stream.cells), dtype=bool)
         self._again: dict[str, Revalidation] = {}
+        self._watched: dict[str, float] = {}
         tenants = sorted({cell.tenant for cell in self.stream.cells}, key=str)
         self._of_tenant = {one: np.array([cell.tenant == one for cell in self.stream.cells]) for one in tenants}
 
@@ -234,14 +235,16 @@ class Player:
     # What it does
 
     def _alarm(self, finding: Finding, day: float, now_ms: int) -> None:
+        if finding.severity == "watch" and day < self._watched.get(finding.unit, -1.0) + 1.0:
+            return  # it was told today
         self.story.findings.append((day, finding))
-        if finding.severity == "page":
+        if finding.severity == "watch":
+            self._watched[finding.unit] = day
+        else:
             self.story.rollbacks.setdefault(finding.unit, day)
             self.guard.fence(finding.unit, now_ms)
             self._again[finding.unit] = Revalidation(self.world.margin, self.settings.judge_power)
             self._fence()
-        else:
-            self.guard.units[finding.unit].restart(now_ms)
 
     def _fence(self) -> None:
         self._fenced = np.array([self.guard.fence_of(cell.place) is not None for cell in self.stream.cells])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Guard, Opinion, Place, Settings
 from router.core.guard.unit import HOUR_MS, Arm
 from router.simulation.ledger import Ledger
@@ -53,6 +54,7 @@ class Replay:
         self._answers: dict[str, _Answer] = {}
         self._due: list[tuple[float, int, str, str, float]] = []
         self._order = itertools.count()
+        self._watched_ms: dict[str, int] = {}
         self._hour = self._now_ms = 0
 
     def play(self, found: Iterable[dict[str, Any]], tell: Callable[[float], None] | None = None) -> Ledger:
@@ -87,11 +89,12 @@ class Replay:
                 _, _, name, kind, value = heapq.heappop(self._due)
                 self._hear(guard, name, kind, value, ends_ms)
             for finding in guard.step(ends_ms)[:1]:
-                self.ledger.found(finding)
                 if finding.severity == "page":
                     guard.fence(finding.unit, ends_ms)
-                else:
-                    guard.units[finding.unit].restart(ends_ms)
+                elif ends_ms < self._watched_ms.get(finding.unit, 0) + DAY_MS:
+                    continue  # it was told today
+                self._watched_ms[finding.unit] = ends_ms
+                self.ledger.found(finding)
             if now_ms // HOUR_MS - self._hour > _IDLE_HOURS and not self._due:
                 self._hour = now_ms // HOUR_MS - 1
 

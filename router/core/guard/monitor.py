@@ -32,18 +32,18 @@ STRATA_SHARE: Final = 0.75
 _NEWCOMERS: Final = 0.1
 MOST_STRATA, MOST_SLICES = 64, 64
 #: A slice is named rather than a stratum if it has so much more evidence; when one alarms, strata that nearly do are asked, too.
-_HANDICAP, _NEARLY = 1.0, 4.0
+_HANDICAP, _NEARLY = 3.0, 6.0
 #: Of reviews and pairs this share goes to the units whose tests are under way, the rest evenly to all strata.
 FOCUS_SHARE: Final = 0.8
 #: Evidence at which shadow pairs are bought faster, and how much faster at most.
 _HOT_AT, MOST_BURST = 3.5, 8.0
 #: Reviews of each arm that may contradict, and standard errors by which they must.
 _CONTRADICTS_FROM, _CONTRADICTS_BY = 40, 1.64
-#: A judge's word needs support of what people say, so many nats of it, once there are so many reviews of the reference; without it the alarm
+#: A judge's word needs support of what people say, so many nats of it (three times as many for a slice), once there are so many reviews of the reference; without it the alarm
 #: waits for more evidence, and is a ``watch``.
 _OF_JUDGE: Final = frozenset({"judge", "quality", "answers"})
 _OF_PEOPLE: Final = frozenset({"review", "thumbs", "past", "survey"})
-_SUPPORT, _ALONE, _REVIEWED_FROM = 1.5, 3.0, 60.0
+_SUPPORT, _ALONE, _REVIEWED_FROM = 1.0, 3.0, 60.0
 _DOUBTED: Final = frozenset({"judge", "thumbs", "quality", "answers", "past"})
 
 
@@ -167,7 +167,8 @@ class Guard:
         group, _ = unit.leading
         if group not in _OF_JUDGE or unit.judged.get("review", [0.0])[0] < _REVIEWED_FROM:
             return 0.0
-        return 0.0 if unit.supported(_OF_PEOPLE) >= _SUPPORT else _ALONE
+        wanted = _SUPPORT * (3.0 if unit.name.startswith(PREFIX) else 1.0)
+        return 0.0 if unit.supported(_OF_PEOPLE) >= wanted else _ALONE
 
     @property
     def judge_bias(self) -> float:
