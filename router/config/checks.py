@@ -15,10 +15,6 @@ from router.contract.patterns import pattern_problem
 
 GENERAL = "general"
 #: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
-NOT_YET_POOL = {
-    "shadow_percent": 0,
-    "reviews_per_day": 0,
-}
 NOT_YET_TENANT = {
     "budget_usd_per_day": None,
     "requests_per_minute": None,
@@ -201,10 +197,23 @@ def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
         yield f"models.{name}.unpriced", "the cost of its answers will be unknown"
     for name, pool in config.pools.items():
         yield from _in_vain(f"pools.{name}", pool, NOT_YET_POOL)
-        if pool.judge is not None and (pool.cascade is None or pool.cascade.signal != "judge"):
-            yield f"pools.{name}.judge", 'has no effect without a cascade whose signal is "judge"'
+        yield from _shadow(f"pools.{name}", pool)
     for name, tenant in config.tenants.items():
         yield from _in_vain(f"tenants.{name}", tenant, NOT_YET_TENANT)
+
+
+def _shadow(key: str, pool: PoolConfig) -> Iterator[Problem]:
+    cascaded = pool.cascade is not None and pool.cascade.signal == "judge"
+    if pool.judge is not None and not cascaded and pool.shadow_percent <= 0:
+        yield f"{key}.judge", 'has no effect without shadow_percent, or a cascade whose signal is "judge"'
+    if pool.judge_rubric is not None and (pool.judge is None or pool.shadow_percent <= 0):
+        yield f"{key}.judge_rubric", "has no effect without judge and shadow_percent"
+    if pool.shadow_percent > 0 and len(pool.models) == 1:
+        yield f"{key}.shadow_percent", "has no effect: the pool has one model, and nobody to answer in its shadow"
+    if pool.shadow_usd_per_day is not None and pool.shadow_percent <= 0:
+        yield f"{key}.shadow_usd_per_day", "has no effect without shadow_percent"
+    if pool.shadow_percent > 0 and pool.judge in pool.models:
+        yield f"{key}.judge", "is one of the two that are compared, and models like their own answers"
 
 
 def _in_vain(key: str, table: Section, not_yet: Mapping[str, object]) -> Iterator[Problem]:

@@ -288,11 +288,18 @@ class PoolConfig(Section):
     bad_answer_usd: Usd = Decimal("0.01")
     """What a bad answer costs you: alerts weigh it against what the stratum saves."""
     shadow_percent: Percent = 0
-    """Requests that are also answered by a second model, unseen."""
+    """Of the pilot's requests that another model than the baseline answered: those that the baseline answers too, unseen, as batch work.
+    With policy ``observe``, and in strata that were rolled back, of the baseline's: those that the cheapest model answers too."""
+    shadow_usd_per_day: Usd | None = None
+    """At most this much is spent on such answers, and on judging them, in a day (UTC); each partition has an equal part of it. Not set:
+    no limit."""
     reviews_per_day: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
-    """Answers that people shall look at."""
+    """Answers that people shall look at, on average: `pointsman review`."""
     judge: Name | None = None
-    """Model that says how good an answer is: in a cascade with signal ``judge``."""
+    """Model that says how good an answer is: in a cascade with signal ``judge``; and which of two is better, of an answer and its
+    shadow. Without one people look at both."""
+    judge_rubric: Annotated[str, Field(min_length=1, max_length=8000)] | None = None
+    """What "better" means when the judge compares two answers, in sentences. Not set: right, complete, clear, in this order."""
     cascade: Annotated[CascadeConfig | None, BeforeValidator(_switch)] = None
     """Ask the cheapest model first, and a better one where the answer is not sure enough: ``true``, or a table."""
 
@@ -314,6 +321,11 @@ class PoolConfig(Section):
     def bad_answer_nano_usd(self) -> int:
         """What a bad answer costs, in nano-dollars."""
         return nano_usd(self.bad_answer_usd)
+
+    @property
+    def shadow_nano_usd_per_day(self) -> int | None:
+        """The limit in nano-dollars."""
+        return None if self.shadow_usd_per_day is None else nano_usd(self.shadow_usd_per_day)
 
     @property
     def budget_nano_usd_per_request(self) -> int | None:

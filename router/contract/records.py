@@ -163,8 +163,19 @@ class CascadeTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionSample:
+    """The probability with which people look at the request's answer, and with which another model answers it unseen. 0: not in that sample."""
+
+    review: Share
+    shadow: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """``llm.decisions``: one per attempt; attempt 0 is a refusal. Never any prompt text."""
+    """``llm.decisions``: one per attempt; attempt 0 is a refusal. Never any prompt text.
+
+    ``shadow_of``: the attempt whose answer this one mirrors (its number is 100 more) or judges beside its shadow (200 more); cohort ``shadow``.
+    """
 
     request_id: Sha
     attempt: Count
@@ -189,6 +200,7 @@ class Decision:
     deadline_at_ms: Integer | None = None
     shadow_of: Count | None = None
     cascade: CascadeTrial | None = None
+    sample: DecisionSample | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,7 +409,10 @@ class FeedbackCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricWindow:
-    """``llm.metrics``: exact counts and sums of one tumbling window and one set of dimensions."""
+    """``llm.metrics``: exact counts and sums of one tumbling window and one set of dimensions.
+
+    ``shadows_ok``: of ``shadows``, those that gave an answer in time.
+    """
 
     window_start: Time
     window_s: Annotated[int, Field(strict=True, ge=1, le=MAX_INT)]
@@ -425,6 +440,7 @@ class MetricWindow:
     cost_unknown: Count
     latency_ms: Latency
     feedback: dict[str, FeedbackCount]
+    shadows_ok: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

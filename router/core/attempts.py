@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from router.contract.errors import Code
-from router.contract.records import Outcome, Reason, Status
+from router.contract.records import Origin, Outcome, Reason, Status
 from router.contract.values import value
 from router.core.cascade import Trial
 
@@ -30,7 +30,8 @@ class Charge:
 class Try:
     """One attempt of the winning origin. ``status`` is ``None`` while it is open; the rest is known only after.
 
-    ``trial``: of an answer that was checked, with ``confidence``, or refused.
+    ``trial``: of an answer that was checked, with ``confidence``, or refused. ``place``: where the outcome lies, of an answer that may be
+    looked at again.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Try:
     charge: Charge | None = None
     confidence: float | None = None
     trial: Trial | None = None
+    place: Origin | None = None
 
     @property
     def withdrawn(self) -> bool:
@@ -66,7 +68,9 @@ class Try:
         }
 
 
-def ended(outcome: Outcome, reason: Reason, charge: Charge, trial: Trial | None = None) -> Try:
+def ended(
+    outcome: Outcome, reason: Reason, charge: Charge, trial: Trial | None = None, place: Origin | None = None
+) -> Try:
     """The attempt that this outcome ends; ``trial`` as its slip has it."""
     error = outcome.error
     return Try(
@@ -82,6 +86,7 @@ def ended(outcome: Outcome, reason: Reason, charge: Charge, trial: Trial | None 
         charge=charge,
         confidence=outcome.confidence,
         trial=trial if outcome.status in {"ok", "refused"} else None,
+        place=place if outcome.status == "ok" else None,
     )
 
 

@@ -8,6 +8,7 @@ of which one byte was changed disagrees either with its check or with its replay
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from router.contract.records import Decision, Lane, Origin
 from router.contract.times import from_rfc3339, to_rfc3339
 from router.core.cascade import Trial
 from router.core.facts import Assignment, Choice, Purse, Refusal, RequestFacts, Warm
+from router.core.mirror import Mirror, Sample, mirror_of
 from router.core.records import First
 
 #: All decisions of a turn have the time of the turn.
@@ -49,6 +51,8 @@ def decision_record(
         "exclude": facts.exclude,
         "last_error": facts.last_error,
         "form": facts.form,
+        "mirror": _mirror(facts.mirror),
+        "pace": facts.pace,
     }
     given = [
         facts.request_id,
@@ -89,8 +93,9 @@ def decision_record(
         "reason": choice.reason,
         "deadline_at_ms": facts.deadline_at_ms,
         "origin": where,
-        "shadow_of": None,
+        "shadow_of": choice.shadow_of,
         "cascade": _trial(choice.trial),
+        "sample": _sample(choice.sample),
         "error": None,
     }
 
@@ -105,6 +110,15 @@ def _trial(trial: Trial | None) -> dict[str, Any] | None:
         "judge": trial.judge,
         "calibrated": trial.calibrated,
     }
+
+
+def _sample(sample: Sample | None) -> dict[str, Any] | None:
+    return None if sample is None else {"review": sample.review, "shadow": sample.shadow}
+
+
+def _mirror(mirror: Mirror | None) -> list[Any] | None:
+    """Without its token: that is for those who look at the answer."""
+    return None if mirror is None else replace(mirror, token=None).values()
 
 
 def refusal_record(
@@ -134,6 +148,7 @@ def refusal_record(
         "origin": {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset},
         "shadow_of": None,
         "cascade": None,
+        "sample": None,
         "error": {"code": refusal.code, "message": refusal.message},
     }
 
@@ -169,6 +184,8 @@ def facts_of(decision: Decision) -> RequestFacts:
             exclude=tuple(features["exclude"]),
             last_error=features["last_error"],
             form=features["form"],
+            mirror=mirror_of(features["mirror"]),
+            pace=features["pace"],
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"features: not those of this release ({error!r})") from None

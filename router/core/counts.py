@@ -36,10 +36,12 @@ SUMS = (
     "cost_nano_usd",
     "baseline_cost_nano_usd",
     "cost_unknown",
+    "shadows_ok",
 )
 _AT = {name: position for position, name in enumerate(SUMS)}
 _REQUESTS, _OK, _ATTEMPTS, _SHADOWS = _AT["requests"], _AT["ok"], _AT["attempts"], _AT["shadows"]
 _PROMPT, _COMPLETION, _CACHED = _AT["prompt_tokens"], _AT["completion_tokens"], _AT["cached_tokens"]
+_SHADOWS_OK = _AT["shadows_ok"]
 _COST, _BASELINE, _UNKNOWN = _AT["cost_nano_usd"], _AT["baseline_cost_nano_usd"], _AT["cost_unknown"]
 _OF_REASON = {
     "retry": _AT["retries"],
@@ -104,11 +106,18 @@ class Counts:
         cached_tokens: int,
         cost_nano_usd: int | None,
         baseline_cost_nano_usd: int,
+        beside: bool = False,
+        in_time: bool = True,
     ) -> None:
-        """Count one unique outcome; a shadow one counts in ``shadows`` instead of ``attempts``."""
+        """Count one unique outcome; a shadow one counts in ``shadows`` instead of ``attempts``.
+
+        ``beside``: it came after the result, of cohort ``shadow``; so a judge is none of a cascade's. ``in_time``: it is an answer, and not late.
+        """
         sums = self.sums
         sums[_SHADOWS if reason == "shadow" else _ATTEMPTS] += 1
-        if (again := _OF_REASON.get(reason)) is not None:
+        if reason == "shadow":
+            sums[_SHADOWS_OK] += in_time
+        if not beside and (again := _OF_REASON.get(reason)) is not None:
             sums[again] += 1
         sums[_PROMPT] += prompt_tokens
         sums[_COMPLETION] += completion_tokens
@@ -147,6 +156,7 @@ class Counts:
     def from_json(cls, value: list[Any]) -> Counts:
         """The inverse of ``to_json``."""
         sums, errors, latency, feedback = value
+        sums = [*sums, *[0] * (len(SUMS) - len(sums))]  # an earlier release had fewer
         return cls(sums=sums, errors=errors, latency=quantiles.from_json(latency), feedback=feedback)
 
 

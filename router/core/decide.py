@@ -21,12 +21,15 @@ model where that is not sure enough (``core/checking``). Its expected cost is th
 The model that answered last in a session is expected to cost less, as long as its provider has the conversation in its cache: what
 another one would cost beyond is the price of losing it.
 
+A first attempt may be drawn to be answered twice, or to be looked at by people (``core/shadow``); that changes nothing of the choice.
+
 A session keeps its assignment until it is excluded, its cohort changed by control, or its stratum was rolled back. A
 further attempt keeps the first one's stratum and cohort. A request that names a model goes there or nowhere.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from router.contract.errors import Code
@@ -37,6 +40,7 @@ from router.core.draw import HOLDOUT, MODEL, PROBE, ROLLOUT, draw
 from router.core.facts import Assignment, Choice, Refusal, RequestFacts
 from router.core.gauge import gauge_of, gauged
 from router.core.mix import PROBE_SHARE, on_probation, policy_weights, restricted, walk, with_floor, with_probation
+from router.core.shadow import sampled, to_shadow
 from router.core.snapshot import ModelFacts, Orders, PoolFacts, Snapshot
 
 LEARNING: Final = frozenset({"thompson", "squarecb"})
@@ -51,10 +55,13 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Choice | Refusal:
         return Refusal(Code.DEADLINE_EXCEEDED, "the deadline had passed when the request was read")
     allowed = snapshot.tenants.get(facts.tenant)
     pool = snapshot.pools.get(facts.target)
-    if facts.reason == "judge":
-        return _to_judge(facts, snapshot, pool)
+    if facts.reason in {"judge", "shadow"}:
+        return _to_judge(facts, snapshot, pool) if facts.reason == "judge" else to_shadow(facts, snapshot, pool)
     if pool is not None and (allowed is None or pool.name in allowed):
-        return _in_pool(facts, snapshot, pool)
+        found = _in_pool(facts, snapshot, pool)
+        if facts.first is None and isinstance(found, Choice) and (facts.pace is not None or pool.shadow_percent > 0.0):
+            return replace(found, sample=sampled(facts, snapshot, pool, found))
+        return found
     model = snapshot.models.get(facts.target)
     if pool is None and model is not None and _may_use(model.name, allowed, snapshot):
         return _direct(facts, snapshot, model)
@@ -80,9 +87,10 @@ def _to_judge(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts | None) -
         weights={judge.name: 1.0},
         draw=draw(facts.tenant, facts.unit, MODEL),
         propensity=1.0,
-        cohort=first.cohort,
+        cohort=first.cohort if facts.mirror is None else "shadow",
         policy_version=first.policy_version,
         reason="judge",
+        shadow_of=None if facts.mirror is None else facts.mirror.of,
     )
 
 

@@ -14,6 +14,9 @@ ROLLOUT = "rollout"
 MODEL = "model"
 PROBE = "probe"
 LABEL = "label"
+REVIEW = "review"
+SHADOW = "shadow"
+SIDES = "sides"
 
 _BELOW_ONE = 1.0 - 2.0**-53
 

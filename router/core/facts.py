@@ -14,6 +14,7 @@ from router.contract.errors import Code
 from router.contract.records import Cohort, Reason
 from router.contract.values import value
 from router.core.cascade import Trial
+from router.core.mirror import Mirror, Sample
 from router.core.records import First
 
 
@@ -70,7 +71,9 @@ class RequestFacts:
     and deadlines pass. ``p_ok`` as the classifier has it.
 
     A further attempt has ``first``, what the first decision said; ``prefer``, the model to try again; ``exclude``, those
-    that had their chance; ``last_error``, the code that stands if nothing is left.
+    that had their chance; ``last_error``, the code that stands if nothing is left. A shadow, and the judge of a pair, have ``mirror``.
+
+    ``pace``: how often answers of the pool are looked at (``core.review_sample``), ``None`` where none are.
     """
 
     request_id: str
@@ -97,6 +100,8 @@ class RequestFacts:
     exclude: tuple[str, ...] = ()
     last_error: str | None = None
     form: Form = "text"
+    mirror: Mirror | None = None
+    pace: float | None = None
 
     @property
     def unit(self) -> str:
@@ -119,7 +124,8 @@ class Choice:
 
     ``quality``: expected of each candidate, and ``context`` of the model chosen, by policy ``squarecb``; ``gamma``: how sharply
     it prefers the best. ``session_broke``: why the session's assignment did not hold. ``would``: what the policy would have done, where it is
-    only observed. ``trial``: the answer will be checked, by the pool's cascade. ``pool``, ``stratum``, ``baseline`` are ``None`` where the request named a model.
+    only observed. ``trial``: the answer will be checked, by the pool's cascade. ``sample``: what the request was drawn for;
+    ``shadow_of``: the attempt that it mirrors, or that is judged beside its shadow. ``pool``, ``stratum``, ``baseline`` are ``None`` where the request named a model.
     """
 
     model: str
@@ -139,6 +145,8 @@ class Choice:
     session_broke: str | None = None
     would: str | None = None
     trial: Trial | None = None
+    sample: Sample | None = None
+    shadow_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

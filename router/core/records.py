@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.contract.records import Cohort, FeedbackKind, FeedbackSource, Lane, Origin, Reason, Status
+from router.core.mirror import Mirror
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,8 @@ class Order:
     """``llm.redispatch[.batch]``: settle orders one more attempt; route fetches the body and dispatches it.
 
     ``prefer`` is the model to try again (reason ``retry``), ``exclude`` the models that have had their chance.
-    ``answer``: where the outcome lies that a judge (reason ``judge``) is to look at.
+    ``answer``: where the outcome lies that a judge (reason ``judge``) is to look at. ``mirror``: of a shadow, and of the judge of a pair;
+    such an order comes after the result, and what becomes of it changes nothing.
     ``last_error`` is the code that the result will carry if nothing is left to try.
     """
 
@@ -40,6 +42,7 @@ class Order:
     exclude: tuple[str, ...] = ()
     last_error: str | None = None
     answer: Origin | None = None
+    mirror: Mirror | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +82,70 @@ class PricedAttempt:
 class Spending:
     """``llm.spending[.batch]``: ``requests`` of a pool with a budget are done; they were ``charged`` so much.
 
-    ``cost``: of the outcomes read meanwhile, whosoever's; nano-dollars both. In the partition of the requests.
+    ``cost``: of the outcomes read meanwhile, whosoever's; nano-dollars both. In the partition of the requests. ``shadow``: of
+    shadows and their judges instead, which have an allowance of their own.
     """
 
     pool: str
     requests: int
     charged: int
     cost: int
+    shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedPair:
+    """``llm.pairs`` (key ``pool/stratum``): a judge has compared a model's answer with one of the pool's baseline to the same request.
+
+    ``model`` is the one that is not the baseline, whichever of the two the caller got; ``reference_model`` the baseline. ``verdict`` -1..1: above
+    0 the model's answer is worse than the reference's, below 0 better, 0 neither. ``session``: a hash of it. ``cohort`` of the request. ``asked_ms``: when
+    the request was made; ``at_ms``: when the judge had spoken. ``inclusion``: probability with which the pair was drawn. ``swapped``: which of the two answers the judge was shown first.
+    """
+
+    request_id: str
+    pool: str
+    stratum: str
+    tenant: str
+    session: str | None
+    model: str
+    served_model: str
+    reference_model: str
+    cohort: Cohort
+    verdict: float
+    judge: str
+    asked_ms: int
+    at_ms: int
+    inclusion: float
+    swapped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Focus:
+    """``llm.focus`` (compacted, key ``pool/stratum``): the guard wants to see more of a stratum, or less.
+
+    Factors of 0 or more on the inclusion probabilities that would hold otherwise; 1 is as usual, as is no record. Of reviews the
+    budget a day stays what it is: what one stratum gets more, others get less.
+    """
+
+    pool: str
+    stratum: str
+    reviews: float
+    shadow: float
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """``llm.paces`` (compacted, key ``lane/partition/pool``): what a lane of route has of a pool a day, as reviews are drawn.
+
+    The sum of focus x score (``core.review_sample``) of a day's requests; all lanes' together make how often an answer is looked at.
+    """
+
+    lane: Lane
+    partition: int
+    pool: str
+    per_day: float
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

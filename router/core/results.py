@@ -6,6 +6,7 @@ writing frozen dataclasses instead takes five times as long (12 us for both reco
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import xxhash
@@ -48,6 +49,12 @@ def result_record(row: Row, verdict: Verdict, *, now_ms: int, keyring: Keyring, 
             "attempts": [each.as_record() for each in row.tries],
         },
     }
+
+
+def result_token(result: Mapping[str, Any]) -> str | None:
+    """The feedback token of a result."""
+    token: str | None = result["router"]["feedback_token"]
+    return token
 
 
 def _token(row: Row, answered_by: Try, now_ms: int, token_ttl_ms: int, keyring: Keyring) -> str:
@@ -132,7 +139,6 @@ def usage_record(
 ) -> dict[str, Any]:
     """The usage record of a unique outcome; ``at_ms`` is its record's timestamp."""
     usage = outcome.usage
-    shadow = slip.reason == "shadow"
     return {
         "request_id": slip.request_id,
         "attempt": outcome.attempt,
@@ -141,7 +147,7 @@ def usage_record(
         "lane": slip.lane,
         "pool": slip.pool,
         "stratum": slip.stratum,
-        "cohort": "shadow" if shadow else slip.cohort or "direct",
+        "cohort": "shadow" if slip.beside else slip.cohort or "direct",
         "reason": slip.reason or "routed",
         "status": outcome.status,
         "error_code": outcome.error.code if outcome.error is not None else None,

@@ -46,16 +46,20 @@ def row_from_bytes(value: bytes) -> Row:
 
 
 def _again_to_list(again: Again) -> list[Any]:
-    place = again.answer
-    answer = None if place is None else [place.topic, place.partition, place.offset]
-    return [again.reason, again.delay_ms, again.prefer, again.exclude, answer]
+    return [again.reason, again.delay_ms, again.prefer, again.exclude, _place_to_list(again.answer)]
 
 
 def _again_from_list(values: list[Any]) -> Again:
     reason, delay_ms, prefer, exclude, *later = values
-    answer = later[0] if later else None
-    place = answer and Origin(topic=answer[0], partition=answer[1], offset=answer[2])
-    return Again(reason, delay_ms, prefer, tuple(exclude), place)
+    return Again(reason, delay_ms, prefer, tuple(exclude), _place_from_list(later[0] if later else None))
+
+
+def _place_to_list(place: Origin | None) -> list[Any] | None:
+    return None if place is None else [place.topic, place.partition, place.offset]
+
+
+def _place_from_list(values: list[Any] | None) -> Origin | None:
+    return None if values is None else Origin(topic=values[0], partition=values[1], offset=values[2])
 
 
 def _try_to_list(each: Try) -> list[Any]:
@@ -75,6 +79,7 @@ def _try_to_list(each: Try) -> list[Any]:
         charge and [charge.cost_nano_usd, charge.price_version, charge.instead],
         each.confidence,
         each.trial and each.trial.values(),
+        _place_to_list(each.place),
     ]
 
 
@@ -83,7 +88,7 @@ def _try_from_list(values: list[Any]) -> Try:
     if not rest:
         return Try(number=number, model=model, reason=reason)
     status, code, retry_after_ms, endpoint, served_model, latency_ms, charge, *later = rest
-    confidence, trial = later or (None, None)
+    confidence, trial, place = (*later, None, None, None)[:3]
     return Try(
         number=number,
         model=model,
@@ -97,4 +102,5 @@ def _try_from_list(values: list[Any]) -> Try:
         charge=charge and Charge(*charge),
         confidence=confidence,
         trial=trial_of(trial),
+        place=_place_from_list(place),
     )

@@ -18,6 +18,7 @@ Rules
 - Where a judge is to look at an answer on trial, the answer is held first; what the judge says is its confidence.
 - At most one order is on its way. It waits in the row until it is due, is given out once, and is answered by a
   decision: the attempt, or a refusal (attempt 0).
+- A shadow, and the judge of a pair (``Slip.mirror``), come after the result: an outcome of theirs is priced, nothing else (``core.beside``).
 - A request ends: the deadline fires whatever is open, as soon as everything that was produced before it has been read
   (``read_to_ms``).
 
@@ -129,14 +130,14 @@ class Step:
 
 def decide(row: Row, slip: Slip, refusal: ErrorInfo | None, *, now_ms: int = 0) -> Step:
     """A decision was read. ``refusal`` is the error of a decision with attempt 0, ``None`` for an attempt."""
-    if slip.origin != row.slip.origin:
+    if slip.origin != row.slip.origin or slip.beside:
         return Step(row)
     if refusal is not None and row.pending is not None and row.pending.again.reason == "judge":
         return _judged(replace(row, pending=None), None, now_ms)
     if refusal is not None:
         row = replace(row, refusal=row.refusal or refusal, pending=None)
         return Step(row) if _is_open(row) else _refused(row)
-    if slip.model is None or slip.reason is None or slip.reason == "shadow" or _find(row, slip.attempt):
+    if slip.model is None or slip.reason is None or _find(row, slip.attempt):
         return Step(row)
     return Step(_with_try(row, Try(number=slip.attempt, model=slip.model, reason=slip.reason), row.priced))
 
@@ -163,11 +164,11 @@ def conclude(
         slip.origin != row.slip.origin
         or at_ms >= row.slip.deadline_at_ms
         or slip.reason is None
-        or slip.reason == "shadow"
+        or slip.beside
         or (known is not None and (known.status is not None or known.model != outcome.model))
     ):
         return Step(row if priced == row.priced else replace(row, priced=priced))
-    last = ended(outcome, slip.reason, charge, slip.trial)
+    last = ended(outcome, slip.reason, charge, slip.trial, place if row.slip.sample is not None else None)
     row = _with_try(row, last, priced)
     if slip.reason == "judge":
         return _judged(row, score_of(outcome.body) if outcome.body is not None else None, now_ms)

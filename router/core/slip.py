@@ -18,6 +18,7 @@ from router.contract.records import Cohort, Lane, Origin, Reason
 from router.contract.values import value
 from router.core.cascade import Trial, trial_of
 from router.core.keyring import Keyring, SealError
+from router.core.mirror import Mirror, Sample, mirror_of, sample_of
 
 __all__ = ["Keyring", "Slip", "SlipError", "sign", "verify"]
 
@@ -40,7 +41,8 @@ class Slip:
     what ``contract.codec`` has read, so they can be written again. ``of_order``: the attempt, or its refusal, answers an
     order of settle's, so settle has had a row of the request. ``charged``: what the pool's budget was charged, in nano-dollars;
     ``context``: what the policy looked at of the first model (``core.bandit.squarecb``); ``trial``: how the answer is checked; ``session``: a hash of it;
-    ``None`` where there is no such thing.
+    ``sample``: what the request was drawn for; ``mirror``: the answer that this attempt mirrors, or judges beside its shadow: it comes after
+    the result and changes nothing of it. ``None`` where there is no such thing.
     """
 
     request_id: str
@@ -67,6 +69,13 @@ class Slip:
     context: tuple[float, ...] | None = None
     trial: Trial | None = None
     session: str | None = None
+    sample: Sample | None = None
+    mirror: Mirror | None = None
+
+    @property
+    def beside(self) -> bool:
+        """Whether the attempt comes beside the request's result: a shadow, or the judge of a pair."""
+        return self.mirror is not None or self.reason == "shadow"
 
 
 _NAMES = tuple(field.name for field in fields(Slip))
@@ -75,6 +84,7 @@ _VALUES = attrgetter(*_NAMES)
 _LEAST = _NAMES.index("of_order")
 _ABSENT = [field.default for field in fields(Slip)]
 _ORIGIN, _KEY, _CONTEXT, _TRIAL = map(_NAMES.index, ("origin", "key", "context", "trial"))
+_SAMPLE, _MIRROR = map(_NAMES.index, ("sample", "mirror"))
 
 
 def sign(slip: Slip, keyring: Keyring) -> str:
@@ -103,6 +113,10 @@ def to_list(slip: Slip) -> list[Any]:
     values[_KEY + 1] = None if key is None else key.decode("latin-1")
     if (trial := slip.trial) is not None:
         values[_TRIAL + 1] = trial.values()
+    if (sample := slip.sample) is not None:
+        values[_SAMPLE + 1] = sample.values()
+    if (mirror := slip.mirror) is not None:
+        values[_MIRROR + 1] = mirror.values()
     return values
 
 
@@ -118,4 +132,6 @@ def from_list(values: Any) -> Slip:
     if (context := found[_CONTEXT]) is not None:
         found[_CONTEXT] = tuple(context)
     found[_TRIAL] = trial_of(found[_TRIAL])
+    found[_SAMPLE] = sample_of(found[_SAMPLE])
+    found[_MIRROR] = mirror_of(found[_MIRROR])
     return Slip(*found)

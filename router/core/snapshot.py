@@ -71,6 +71,7 @@ class PoolFacts:
     budget_nano_usd: int = 0
     optimistic: bool = False
     cascade: CascadeFacts | None = None
+    shadow_percent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,17 @@ class HealthFacts:
     state: HealthState
     p95_ms: int | None
     until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FocusFacts:
+    """How much more often than elsewhere answers of a stratum are looked at, and requests answered twice."""
+
+    reviews: float = 1.0
+    shadow: float = 1.0
+
+
+NO_FOCUS = FocusFacts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +135,7 @@ NO_ORDERS = Orders()
 class Snapshot:
     """Made by ``build``.
 
-    ``weights`` by (pool, stratum); ``tenants``: the pools of those that may not use all; ``classifier``: the version by which
+    ``weights`` and ``focus`` by (pool, stratum); ``tenants``: the pools of those that may not use all; ``classifier``: the version by which
     strata and ``p_ok`` of the requests were found, empty without one.
     """
 
@@ -134,6 +146,7 @@ class Snapshot:
     health: Mapping[str, HealthFacts]
     orders: tuple[StandingOrder, ...]
     classifier: str
+    focus: Mapping[tuple[str, str], FocusFacts]
     version: str
     _canonical: bytes = field(repr=False, compare=False)
     _by_scope: Mapping[tuple[str, Action], StandingOrder] = field(repr=False, compare=False)
@@ -149,6 +162,7 @@ class Snapshot:
         health: Mapping[str, HealthFacts] | None = None,
         orders: Iterable[StandingOrder] = (),
         classifier: str = "",
+        focus: Mapping[tuple[str, str], FocusFacts] | None = None,
     ) -> Snapshot:
         """The snapshot of these parts; about 0.1 ms with 64 strata. The order of the parts does not matter."""
         by_scope = {(order.scope, order.action): order for order in orders if order.action in DECISIVE}
@@ -164,6 +178,8 @@ class Snapshot:
         }
         if classifier:
             parts["classifier"] = classifier
+        if focus:
+            parts["focus"] = [[*key, focus[key].reviews, focus[key].shadow] for key in sorted(focus)]
         canonical = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
         return cls(
             models=models,
@@ -173,6 +189,7 @@ class Snapshot:
             health=health,
             orders=ordered,
             classifier=classifier,
+            focus=focus or {},
             version=xxhash.xxh3_64_hexdigest(canonical),
             _canonical=canonical,
             _by_scope=by_scope,
@@ -195,6 +212,7 @@ class Snapshot:
                 health={name: HealthFacts(**part) for name, part in found["health"].items()},
                 orders=tuple(StandingOrder(**part) for part in found["orders"]),
                 classifier=found.get("classifier", ""),
+                focus={(pool, stratum): FocusFacts(*factors) for pool, stratum, *factors in found.get("focus", ())},
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise SnapshotError(f"no snapshot: {error!r}") from None
@@ -284,6 +302,8 @@ def _pool_values(pool: PoolFacts) -> dict[str, Any]:
     }
     if pool.optimistic:
         values["optimistic"] = True
+    if pool.shadow_percent:
+        values["shadow_percent"] = float(pool.shadow_percent)
     return values if pool.cascade is None else values | {"cascade": pool.cascade}
 
 

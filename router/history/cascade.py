@@ -86,7 +86,7 @@ async def outlooks(client: Client, names: Names, pool: str, config: PoolConfig, 
             attempt = PricedAttempt(**orjson.loads(record.value))
             if attempt.pool == pool and attempt.stratum is not None and attempt.status == "ok":
                 part = JUDGE if attempt.reason == "judge" else attempt.model
-                if attempt.reason != "shadow" and part in answering:
+                if attempt.cohort != "shadow" and part in answering:
                     calls[attempt.stratum][part].add(attempt)
     labels: defaultdict[str, list[Label]] = defaultdict(list)
     async for record in scan(client, [names.of("rewards")]):

@@ -113,6 +113,7 @@ def _attempt(decision: Decision) -> Iterator[str]:
     yield from (f"    {line}" for line in _candidates(decision, features))
     if decision.cascade is not None:
         yield f"    {_trial(decision.cascade)}"
+    yield from _beside(decision)
     if decision.draw is not None and decision.propensity is not None:
         yield f"    draw {decision.draw:.4f}; propensity {decision.propensity:.3f}"
     yield f"    policy {decision.policy_version}, snapshot {decision.snapshot_version}"
@@ -151,6 +152,18 @@ def _candidates(decision: Decision, features: Mapping[str, Any]) -> Iterator[str
         else:
             why = f"weight {weight:.3f}, the draw fell elsewhere" if weight else "weight 0"
         yield f"{candidate.model}: {why} ({', '.join(known)})"
+
+
+def _beside(decision: Decision) -> Iterator[str]:
+    """What comes beside the result."""
+    sample, of = decision.sample, decision.shadow_of
+    if sample is not None and sample.review > 0.0:
+        yield f"    drawn to be looked at by people, with probability {sample.review:.4g}"
+    if sample is not None and sample.shadow > 0.0:
+        yield f"    drawn to be answered by a second model, with probability {sample.shadow:.4g}"
+    if of is not None:
+        what = "compares it with its shadow" if decision.reason == "judge" else "answers in its shadow"
+        yield f"    beside attempt {of}: {what}; the caller gets nothing of it"
 
 
 def _trial(trial: CascadeTrial) -> str:

@@ -157,7 +157,10 @@ class Ledger:
         origin = found["origin"]
         place = (origin["topic"], origin["partition"], origin["offset"])
         pair = (found["request_id"], found["attempt"], found.get("model") or "")
-        self.decisions.append((pair, found.get("reason") or "", place, record.timestamp))
+        reason = found.get("reason") or ""
+        if reason == "judge" and found.get("shadow_of") is not None:
+            reason = "judge of a pair"  # no part of a cascade
+        self.decisions.append((pair, reason, place, record.timestamp))
 
     def _usage(self, record: Stored) -> None:
         found = json.loads(record.value or b"")

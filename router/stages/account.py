@@ -152,6 +152,8 @@ class Account:
             cached_tokens=found["cached_tokens"],
             cost_nano_usd=found["cost_nano_usd"],
             baseline_cost_nano_usd=found["baseline_cost_nano_usd"],
+            beside=found["cohort"] == "shadow",
+            in_time=found.get("status") == "ok" and not found.get("late"),
         )
 
     def _result(self, record: Any, place: Place) -> None:

@@ -9,10 +9,12 @@ Rules
 - A further attempt is decided on the snapshot of now, and its slip says what the first decision said.
 - Nothing is decided without a fresh snapshot, and each version is in the log before the first decision that names it.
 - Whatever would make a record that no broker takes is refused here, where it can be said.
+- A shadow, or the judge of a pair, comes after the result: where it cannot be sent it is dropped, and nobody is told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +52,9 @@ RECENT_MS = 60_000
 
 SESSIONS_A_TICK = 500
 
+#: Of ``route.max_inflight`` the part that may be out in the shadow: one in so many.
+SHADOWS_OF_ALL = 10
+
 #: Room for all of a work record but body and slip, below the topic's limit of 3 MiB.
 MAX_WORK_BYTES = 3 * MIB - 64 * 1024
 MAX_SLIP_CHARACTERS = 2 * MIB
@@ -69,6 +74,15 @@ class Route:
         self._redispatch = names.of(f"redispatch{suffix}")
         self._spending = names.of(f"spending{suffix}")
         self._paced = any(pool.objective == "budget" for pool in config.pools.values())
+        shadowing = [name for name, pool in config.pools.items() if pool.shadow_percent > 0]
+        self._told = self._paced or (lane == "batch" and bool(shadowing))
+        lanes = max(1, context.partitions)
+        self._shadow_limits = {
+            name: limit // lanes
+            for name in shadowing
+            if (limit := config.pools[name].shadow_nano_usd_per_day) is not None
+        }
+        self._most_shadows = max(1, config.route.max_inflight // SHADOWS_OF_ALL // lanes)
         self._decisions, self._snapshots = names.of("decisions"), names.of("snapshots")
         self._dead = names.of("dead-letter")
         self._work = {model: names.work(model, lane) for model in config.models}
@@ -93,7 +107,7 @@ class Route:
         resources = (self._follower, self._bodies)
         return Stage(
             name=self._group,
-            sources=(self._requests, self._redispatch, *((self._spending,) if self._paced else ())),
+            sources=(self._requests, self._redispatch, *((self._spending,) if self._told else ())),
             outputs=frozenset({self._decisions, self._snapshots, self._dead, *self._work.values()}),
             handle=self.handle,
             tick=self.tick,
@@ -118,11 +132,15 @@ class Route:
         else:
             self._decide(batch, snapshot, unit)
         unit.index.budgets.store(unit)
+        unit.index.shadows.store(unit)
 
     def _correct(self, batch: Batch, snapshot: Snapshot, unit: UnitLike) -> None:
         """What requests have cost takes the place of what they were charged."""
         for record in batch.records:
             spending = Spending(**orjson.loads(record.value))
+            if spending.shadow:
+                unit.index.shadows.correct(spending, unit.now_ms)
+                continue
             pool = snapshot.pools.get(spending.pool)
             if pool is not None and pool.objective == "budget":
                 unit.index.budgets.correct(pool, spending)
@@ -173,6 +191,9 @@ class Route:
             origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
         else:
             at_ms, deadline_at_ms, origin = order.at_ms, order.deadline_at_ms, order.origin
+        if order is not None and order.mirror is not None:
+            self._beside(record, asked, kind, snapshot, unit)
+            return
         key = self._session_key(asked)
         session = NO_SESSION if key is None else unit.index.session(unit, key)
         pool = snapshot.pools.get(parsed.model)
@@ -203,17 +224,53 @@ class Route:
             self._emit_refusal(found, slip, signed, record, unit)
         else:
             assert work is not None
-            travels = passed_on(record.headers)
-            unit.emit(self._work[found.model], slip.request_id.encode(), work, headers=travels)
             decision = decision_record(
                 facts, found, snapshot_version=snapshot.version, lane=self._lane, origin=slip.origin
             )
-            headers = [("slip", signed.encode()), *travels]
-            unit.emit(self._decisions, slip.request_id.encode(), encode(decision), partition=home, headers=headers)
+            self._emit_attempt(record, decision, signed, work, unit)
             if self._admission is not None and order is None:
                 self._admission.note(home, unit.now_ms)
             if key is not None:
                 self._keep_session(key, facts, found, unit)
+
+    def _beside(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
+        """A shadow, while there is room for one, or the judge of a pair, which has been paid for already."""
+        shadows, pool, order = unit.index.shadows, asked.parsed.model, asked.order
+        assert order is not None
+        if order.reason == "shadow":
+            admitted = self._admission is not None and self._admission.open()
+            if not admitted or not shadows.room(pool, self._shadow_limits, self._most_shadows, unit.now_ms):
+                return
+        facts = facts_of(asked, kind, now_ms=unit.now_ms, deadline_at_ms=order.deadline_at_ms)
+        found = decide(facts, snapshot)
+        if isinstance(found, Refusal):
+            return
+        charged = next((one.expected_cost_nano_usd or 0 for one in found.candidates if one.model == found.model), 0)
+        slip = slip_of(
+            asked,
+            found,
+            origin=order.origin,
+            at_ms=order.at_ms,
+            deadline_at_ms=order.deadline_at_ms,
+            lane=self._lane,
+            charged=charged,
+        )
+        signed = sign(slip, self._keyring)
+        home = unit.by_key(self._decisions, slip.request_id.encode())
+        work = self._work_record(asked, found, slip, signed, home)
+        if len(signed) <= MAX_SLIP_CHARACTERS and len(work) <= MAX_WORK_BYTES:
+            shadows.charge(pool, charged, unit.now_ms)
+            decision = decision_record(
+                facts, found, snapshot_version=snapshot.version, lane=self._lane, origin=slip.origin
+            )
+            self._emit_attempt(record, decision, signed, work, unit)
+
+    def _emit_attempt(self, record: Any, decision: Mapping[str, Any], signed: str, work: bytes, unit: UnitLike) -> None:
+        travels, key = passed_on(record.headers), decision["request_id"].encode()
+        unit.emit(self._work[decision["model"]], key, work, headers=travels)
+        headers = [("slip", signed.encode()), *travels]
+        home = unit.by_key(self._decisions, key)
+        unit.emit(self._decisions, key, encode(decision), partition=home, headers=headers)
 
     def _session_key(self, asked: Asked) -> bytes | None:
         """Key of the session's row, for a first attempt in a pool whose sessions matter."""
@@ -266,6 +323,8 @@ class Route:
     def _turn_down(self, record: Any, item: Unusable, unit: UnitLike) -> None:
         """A request that cannot be read, or a body that is gone."""
         error, order = item.error, item.order
+        if order is not None and order.mirror is not None:
+            return  # of a shadow: its request has its result
         if order is not None:
             refusal = Refusal(Code.INTERNAL_ERROR, str(error))
             slip = bare_slip(

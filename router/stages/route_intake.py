@@ -23,11 +23,13 @@ from aiokafka.errors import KafkaError
 from router.config import Config
 from router.contract.codec import decode
 from router.contract.errors import BadRecord, PointsmanError, RejectCode, Unavailable
+from router.contract.records import Origin
 from router.contract.requests import BadRequest, ParsedRequest, decode_request
 from router.contract.values import value
+from router.core.beside import swapped
 from router.core.classify import Seen
 from router.core.features import features_of
-from router.core.judging import URL, question
+from router.core.judging import URL, comparison, question
 from router.core.prompt import read_body
 from router.core.records import Order
 from router.core.tokens import TokenCount, read
@@ -79,12 +81,13 @@ class Intake:
     def __init__(self, config: Config, requests_topic: str, orders_topic: str, bodies: BodyReader) -> None:
         self._requests_topic, self._orders_topic = requests_topic, orders_topic
         self._bodies = bodies
+        self._rubrics = {name: pool.judge_rubric for name, pool in config.pools.items()}
         self._windows = sorted({model.context_window for model in config.models.values()})
         self._borders = sorted(band.max_tokens for band in config.classify.bands if band.max_tokens is not None)
         features_of([read("warm up")[1]])  # what is made at first use: now rather than in the first turn
 
     async def fetch(self, batch: Batch) -> Sequence[Any]:
-        """For each order: (the order or the error in it, the record of the request's body, that of an answer to be judged).
+        """For each order: (the order or the error in it, the record of the request's body, those of answers to be judged).
 
         For others: nothing.
         """
@@ -97,13 +100,12 @@ class Intake:
             if isinstance(order, Order)
         ]
         found = iter(await self._read_bodies(places))
-        judged = [order.answer for order in orders if isinstance(order, Order) and order.answer is not None]
-        answers = iter(await self._read_bodies([(one.topic, one.partition, one.offset) for one in judged]))
+        judged = [_judged_in(order) if isinstance(order, Order) else [] for order in orders]
+        flat = [(one.topic, one.partition, one.offset) for several in judged for one in several]
+        answers = iter(await self._read_bodies(flat))
         return [
-            (order, next(found), None if order.answer is None else next(answers))
-            if isinstance(order, Order)
-            else (order, None, None)
-            for order in orders
+            (order, next(found), [next(answers) for _ in several]) if isinstance(order, Order) else (order, None, [])
+            for order, several in zip(orders, judged, strict=True)
         ]
 
     async def _read_bodies(self, places: Sequence[Place]) -> Sequence[Any]:
@@ -122,18 +124,18 @@ class Intake:
         if batch.tp.topic != self._orders_topic:
             return [None] * len(batch.records)
         return [
-            None if record.value is None else self._ordered(order, body, answer)
-            for record, (order, body, answer) in zip(batch.records, batch.fetched, strict=True)
+            None if record.value is None else self._ordered(order, body, answers)
+            for record, (order, body, answers) in zip(batch.records, batch.fetched, strict=True)
         ]
 
-    def _ordered(self, order: Order | BadRecord, body: Any, answer: Any) -> Item:
+    def _ordered(self, order: Order | BadRecord, body: Any, answers: Sequence[Any]) -> Item:
         if isinstance(order, BadRecord):
             return Unusable(order, None)
-        if order.answer is not None and (answer is None or answer.value is None):
+        if any(answer is None or answer.value is None for answer in answers):
             return Unusable(PointsmanError("the answer to be judged is no longer in its topic"), None, order)
         item = None if body is None else self._request(body.key, body.value, order)
         if isinstance(item, Asked) and item.parsed.request_id == order.request_id:
-            return item if order.answer is None else self._to_judge(item, answer.value)
+            return self._to_judge(item, [answer.value for answer in answers]) if answers else item
         problem = "is no longer in its topic" if item is None else "is not what it was"
         return Unusable(PointsmanError(f"the request's body {problem}"), None, order)
 
@@ -163,11 +165,16 @@ class Intake:
             order=order,
         )
 
-    @staticmethod
-    def _to_judge(asked: Asked, outcome: bytes) -> Asked:
-        """What a judge is asked, in the place of the request that it is about."""
+    def _to_judge(self, asked: Asked, outcomes: Sequence[bytes]) -> Asked:
+        """What a judge is asked, in the place of the request that it is about: of one answer, or of two beside each other."""
         request = asked.parsed.request
-        body = question(request.body, orjson.loads(outcome).get("body") or {})
+        bodies = [orjson.loads(outcome).get("body") or {} for outcome in outcomes]
+        if len(bodies) == 1:
+            body = question(request.body, bodies[0])
+        else:
+            if swapped(request.router.tenant, asked.parsed.request_id):
+                bodies.reverse()
+            body = comparison(request.body, bodies[0], bodies[1], self._rubrics.get(asked.parsed.model))
         prompt = read_body(body)
         return replace(
             asked,
@@ -198,6 +205,14 @@ def bad_request(parsed: ParsedRequest, problem: str) -> BadRequest:
     """A request that reads well and yet cannot be routed."""
     options = parsed.request.router
     return BadRequest(problem, custom_id=parsed.request.custom_id, tenant=options.tenant, metadata=options.metadata)
+
+
+def _judged_in(order: Order) -> list[Origin]:
+    """Where the answers lie that the order wants to be judged: none, one, or the two of a pair."""
+    if order.reason != "judge":
+        return []
+    places = [order.answer] if order.mirror is None else [order.mirror.answer_at, order.mirror.shadow_at]
+    return [place for place in places if place is not None]
 
 
 def read_order(value: bytes | None) -> Order | BadRecord:

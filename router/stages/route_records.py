@@ -34,6 +34,7 @@ def facts_of(
     deadline_at_ms: int,
     session: Session = NO_SESSION,
     purse: Purse | None = None,
+    pace: float | None = None,
 ) -> RequestFacts:
     """What ``decide`` is given."""
     options, order = asked.parsed.request.router, asked.order
@@ -62,6 +63,8 @@ def facts_of(
         exclude=() if order is None else order.exclude,
         last_error=None if order is None else order.last_error,
         form=form_of(asked),
+        mirror=None if order is None else order.mirror,
+        pace=pace,
     )
 
 
@@ -113,6 +116,8 @@ def slip_of(
         context=None if choice is None else choice.context,
         trial=None if choice is None else choice.trial,
         session=session_hash(request.router.tenant, request.router.session),
+        sample=None if choice is None else choice.sample,
+        mirror=None if order is None else order.mirror,
     )
 
 

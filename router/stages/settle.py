@@ -5,6 +5,7 @@ Rules
 - ``core.settlement`` knows what follows; here records become its arguments and its steps become records.
 - Everything of a request meets in the partition of its id. What lies elsewhere would be settled twice: dead letter.
 - Deadlines and expiry go by ``read_to_ms``, orders by ``now_ms``.
+- What comes beside a result (shadows, pairs to be judged) follows it in the same transaction and never holds it up (``core.beside``).
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import Any
 from router.contract.codec import decode, encode
 from router.contract.errors import BadRecord, Code, PointsmanError, RejectCode
 from router.contract.ids import partition_of
-from router.contract.records import ErrorInfo, Origin, Outcome, OutcomeError
+from router.contract.records import ErrorInfo, Outcome, OutcomeError
 from router.contract.topics import MAX_ANSWER_BYTES
 from router.contract.wire import parse
 from router.core.attempts import Charge, Try
 from router.core.backoff import Policy
 from router.core.price import UNPRICED, cost_nano_usd
 from router.core.records import Spending
-from router.core.results import result_record, review_item, usage_record
+from router.core.results import result_record, result_token, review_item, usage_record
 from router.core.settlement import Pair, Row, Step, conclude, decide, give_up, pass_time
 from router.core.slip import Slip, SlipError, verify
 from router.kafka.stage import Stage, Standing
@@ -32,6 +33,7 @@ from router.kafka.unit import UnitLike
 from router.stages.context import LINGER_S, Context
 from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
+from router.stages.settle_beside import Beside, place_of
 from router.stages.settle_book import NOTHING, Book, Kept
 from router.stages.settle_rows import SettleRows
 from router.stages.snapshot import price_of
@@ -77,10 +79,11 @@ class Settle:
         self._direct = Policy(DIRECT_ATTEMPTS)
         self._decisions, self._outcomes = names.of("decisions"), names.of("outcomes")
         self._results, self._usage, self._load = names.of("results"), names.of("usage"), names.of("load")
-        self._redispatch = {"interactive": names.of("redispatch"), "batch": names.of("redispatch.batch")}
+        self._redispatch = frozenset({names.of("redispatch"), names.of("redispatch.batch")})
         self._spending = {"interactive": names.of("spending"), "batch": names.of("spending.batch")}
         self._paced = frozenset(name for name, pool in config.pools.items() if pool.objective == "budget")
         self._dead, self._reviews = names.of("dead-letter"), names.of("reviews")
+        self._beside = Beside(context)
 
     def stage(self) -> Stage:
         return Stage(
@@ -93,7 +96,8 @@ class Settle:
                     self._load,
                     self._dead,
                     self._reviews,
-                    *self._redispatch.values(),
+                    *self._beside.outputs,
+                    *self._redispatch,
                     *self._spending.values(),
                 }
             ),
@@ -105,7 +109,7 @@ class Settle:
             holds=self.holds,
             # A decision only opens a row, and its outcome comes later: the two may share a transaction.
             linger_s=LINGER_S,
-            urgent=frozenset({self._results, *self._redispatch.values()}),
+            urgent=frozenset({self._results, *self._redispatch}),
             culprit=self.culprit,
         )
 
@@ -203,7 +207,7 @@ class Settle:
         if row is not None:
             priced = row.priced
             policy = self._policies.get(slip.pool or "", self._direct)
-            place = None if slip.trial is None else _place(record)
+            place = None if slip.trial is None and row.slip.sample is None else place_of(record)
             step = conclude(
                 row,
                 slip,
@@ -224,6 +228,8 @@ class Settle:
             book.keep(unit, id16, Kept(kept.settled, priced | {pair}), expires_s)
         if pair not in priced:
             self._emit_usage(unit, record, slip, outcome, charge, answer=answer)
+            if slip.mirror is not None:
+                self._beside.concluded(record, slip, outcome, unit)
 
     def _sample(self, record: Any, step: Step, pair: Pair, unit: UnitLike) -> None:
         """Give an answer of a cascade's sample to those who label it, if it is one whose confidence is known, or will be."""
@@ -231,7 +237,7 @@ class Settle:
         if tried is None or tried.trial is None or tried.status != "ok":
             return
         if tried.confidence is not None or tried.trial.judge is not None:
-            item = review_item(tried, step.row.slip, _place(record), due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
+            item = review_item(tried, step.row.slip, place_of(record), due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
             unit.emit(self._reviews, step.row.slip.request_id.encode(), encode(item))
 
     @staticmethod
@@ -259,7 +265,9 @@ class Settle:
         """Make the step: keep the row, or emit the result and keep the id. An order that is due at once goes out."""
         book: Book = unit.index
         if step.verdict is not None:
-            self._emit_result(unit, step)
+            token = self._emit_result(unit, step)
+            if step.verdict.answered_by is not None and step.row.slip.sample is not None:
+                self._beside.answered(step.row, step.verdict.answered_by.number, token, unit)
             if (charged := step.row.slip.charged) is not None:
                 book.spend(step.row.slip, requests=1, charged=charged)
             book.close(unit, id16)
@@ -269,7 +277,7 @@ class Settle:
         if step.order is None and step.row.pending is not None:
             step = pass_time(step.row, now_ms=unit.now_ms, read_to_ms=-1)
         if step.order is not None:
-            self._emit_order(unit, step)
+            self._beside.emit_order(unit, step.order, step.row.headers)
         if step.row is not book.open.get(id16):
             book.set(unit, id16, step.row)
 
@@ -278,23 +286,14 @@ class Settle:
         expires_ms = max(slip.deadline_at_ms + min(_HOUR_MS, self._window_ms), now_ms + self._window_ms)
         return -(-expires_ms // 1000)
 
-    def _emit_result(self, unit: UnitLike, step: Step) -> None:
+    def _emit_result(self, unit: UnitLike, step: Step) -> str | None:
+        """The result's feedback token."""
         row, verdict = step.row, step.verdict
         assert verdict is not None
         result = result_record(row, verdict, now_ms=unit.now_ms, keyring=self._keyring, token_ttl_ms=self._token_ttl_ms)
         headers = [("id", row.slip.request_id.encode()), ("lane", row.slip.lane.encode()), *row.headers]
         unit.emit(self._results, row.slip.key, encode(result), headers=headers)
-
-    def _emit_order(self, unit: UnitLike, step: Step) -> None:
-        order = step.order
-        assert order is not None
-        unit.emit(
-            self._redispatch[order.lane],
-            order.request_id.encode(),
-            encode(order),
-            partition=order.origin.partition,
-            headers=list(step.row.headers),
-        )
+        return result_token(result)
 
     def _emit_usage(
         self, unit: UnitLike, record: Any, slip: Slip, outcome: Outcome, charge: Charge, *, answer: Try | None
@@ -318,14 +317,16 @@ class Settle:
             baseline_output_nano_usd_per_token=None if of_baseline.unpriced else of_baseline.output_nano_usd_per_token,
         )
         unit.emit(self._usage, slip.request_id.encode(), encode(usage))
-        if slip.pool in self._paced:
+        if slip.mirror is not None:
+            unit.index.spend(slip, requests=1, charged=slip.charged or 0, cost=charge.cost_nano_usd or 0)
+        elif slip.pool in self._paced:
             unit.index.spend(slip, cost=charge.cost_nano_usd or 0)
 
     def _tell_spending(self, unit: UnitLike) -> None:
         """To the lanes of route that charged a budget, what became of it in this turn: one record a lane and pool."""
         spent = unit.index.spent
-        for (lane, partition, pool), (requests, charged, cost) in spent.items():
-            spending = Spending(pool=pool, requests=requests, charged=charged, cost=cost)
+        for (lane, partition, pool, shadow), (requests, charged, cost) in spent.items():
+            spending = Spending(pool=pool, requests=requests, charged=charged, cost=cost, shadow=shadow)
             unit.emit(self._spending[lane], pool.encode(), encode(spending), partition=partition)
         spent.clear()
 
@@ -377,7 +378,3 @@ def _bounded(outcome: Outcome, value_bytes: int) -> Outcome:
         endpoint=None if outcome.endpoint is None else endpoint,
         error=None if error is None else replace(error, code=code),
     )
-
-
-def _place(record: Any) -> Origin:
-    return Origin(topic=record.topic, partition=record.partition, offset=record.offset)

@@ -65,8 +65,8 @@ class Book:
         self._count = dict.fromkeys(LANES, 0)
         for row in self.open.values():
             self._count[row.slip.lane] += 1
-        #: Of this turn: (lane, partition of the requests, pool) -> requests done, what they were charged, what was spent.
-        self.spent: dict[tuple[str, int, str], list[int]] = {}
+        #: Of this turn: (lane, partition of the requests, pool, of shadows) -> requests done, what they were charged, what was spent.
+        self.spent: dict[tuple[str, int, str, bool], list[int]] = {}
         self._held_bytes = sum(len(row.held or b"") for row in self.open.values())
         self._published: Load | None = None
         self._walk: list[bytes] = []
@@ -101,9 +101,10 @@ class Book:
         return min(MOST_HELD, MOST_HELD_OF_ALL - self._held_bytes)
 
     def spend(self, slip: Slip, *, requests: int = 0, charged: int = 0, cost: int = 0) -> None:
-        """Note what is to be told to the lane of route that charged a pool's budget."""
+        """Note what is to be told to the lane of route that charged a pool's budget, or its allowance for shadows."""
         assert slip.pool is not None
-        sums = self.spent.setdefault((slip.lane, slip.origin.partition, slip.pool), [0, 0, 0])
+        about = (slip.lane, slip.origin.partition, slip.pool, slip.mirror is not None)
+        sums = self.spent.setdefault(about, [0, 0, 0])
         for at, amount in enumerate((requests, charged, cost)):
             sums[at] += amount
 

@@ -1,7 +1,7 @@
-"""The snapshot as it is now: configuration, and what the topics weights, health, control and classifier say.
+"""The snapshot as it is now: configuration, and what the topics weights, health, control, classifier and focus say.
 
 Every router reads these topics whole and decides nothing before it has, nor when it has not confirmed their ends for two
-seconds. An order, or another classifier, is in the next snapshot at once; weights and health at most once a second, together: each change is a
+seconds. An order, or another classifier, is in the next snapshot at once; weights, health and focus at most once a second, together: each change is a
 version that is written to the log.
 """
 
@@ -19,8 +19,10 @@ from router.core.artefact import Artefact, ArtefactError
 from router.core.bandit.squarecb import regression_of
 from router.core.cascade import Calibrated, CascadeFacts, scale_of
 from router.core.price import Price
+from router.core.records import Focus, Pace
 from router.core.snapshot import (
     DECISIVE,
+    FocusFacts,
     HealthFacts,
     ModelFacts,
     PoolFacts,
@@ -55,6 +57,9 @@ class Snapshots:
         self._weights: dict[tuple[str, str], StratumWeights] = {}
         self._health: dict[str, HealthFacts] = {}
         self._orders: dict[str, StandingOrder] = {}
+        self._focus: dict[tuple[str, str], FocusFacts] = {}
+        #: By pool, what each lane of route has of it a day; no part of the snapshot, for it changes all the time.
+        self.paces: dict[str, dict[str, float]] = {}
         self._made: Snapshot | None = None
         self._made_ms = 0
         self._ordered = False
@@ -73,6 +78,7 @@ class Snapshots:
             health=dict(self._health),
             orders=tuple(self._orders.values()),
             classifier=self._taxonomy.version,
+            focus=dict(self._focus),
         )
         self.taxonomy = self._taxonomy
         self._made_ms, self._ordered, self._changed = now_ms, False, False
@@ -133,6 +139,33 @@ class Snapshots:
             self._orders[name] = standing_order(found)
             self._ordered = True
 
+    def apply_focus(self, key: bytes, value: bytes | None) -> None:
+        """Key ``pool/stratum``."""
+        if value is None:
+            pool, _, stratum = key.decode("utf-8", "replace").partition("/")
+            self._changed |= self._focus.pop((pool, stratum), None) is not None
+            return
+        try:
+            found = decode(Focus, value)
+        except BadRecord:
+            return
+        if found.pool in self._pools and min(found.reviews, found.shadow) >= 0.0:
+            made = FocusFacts(reviews=float(found.reviews), shadow=float(found.shadow))
+            self._changed |= self._focus.get((found.pool, found.stratum)) != made
+            self._focus[found.pool, found.stratum] = made
+
+    def apply_pace(self, key: bytes, value: bytes | None) -> None:
+        """Key ``lane/partition/pool``."""
+        name = key.decode("utf-8", "replace")
+        try:
+            found = None if value is None else decode(Pace, value)
+        except BadRecord:
+            return
+        if found is None:
+            self.paces.get(name.rpartition("/")[2], {}).pop(name, None)
+        else:
+            self.paces.setdefault(found.pool, {})[name] = max(0.0, found.per_day)
+
     def apply_classifier(self, key: bytes, value: bytes | None) -> None:  # noqa: ARG002 - the topic has one key
         """The file of a classifier; none, or an empty one: the configured one again. What is no classifier changes nothing."""
         try:
@@ -155,6 +188,8 @@ class SnapshotFollower(Follower):
             names.of("health"): self.snapshots.apply_health,
             names.of("control"): self.snapshots.apply_control,
             names.of("classifier"): self.snapshots.apply_classifier,
+            names.of("focus"): self.snapshots.apply_focus,
+            names.of("paces"): self.snapshots.apply_pace,
         }
         super().__init__(context.client, tuple(self._appliers), self._take)
 
@@ -226,6 +261,7 @@ def pool_facts(name: str, config: Config) -> PoolFacts:
         budget_nano_usd=pool.budget_nano_usd_per_request or 0,
         optimistic=pool.optimistic_start,
         cascade=cascade_facts(pool, config.models),
+        shadow_percent=float(pool.shadow_percent),
     )
 
 

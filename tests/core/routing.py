@@ -40,7 +40,15 @@ LEARNED = {
 
 
 def snapshot(
-    *orders, models=MODELS, weights=LEARNED, health=None, tenants=None, pools=None, classifier="", **pool_changes
+    *orders,
+    models=MODELS,
+    weights=LEARNED,
+    health=None,
+    tenants=None,
+    pools=None,
+    classifier="",
+    focus=None,
+    **pool_changes,
 ):
     return Snapshot.build(
         models=models,
@@ -50,6 +58,7 @@ def snapshot(
         health=health,
         orders=orders,
         classifier=classifier,
+        focus=focus,
     )
 
 

@@ -10,6 +10,7 @@ from router.contract.codec import MAX_DEPTH
 from router.contract.errors import ConfigError, RejectCode
 from router.contract.records import Origin
 from router.core.cascade import Trial
+from router.core.mirror import Mirror, Sample
 from router.core.slip import Keyring, Slip, SlipError, sign, verify
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -53,6 +54,16 @@ texts = st.text(max_size=64)  # what UTF-8 can carry: all that the codec lets in
 def test_comes_back_as_it_was_signed(metadata, key, tenant, custom_id):
     slip = replace(SLIP, metadata=metadata, key=key, tenant=tenant, custom_id=custom_id)
     assert verify(sign(slip, RING), RING) == slip
+
+
+def test_of_a_shadow_it_says_what_is_mirrored():
+    place = Origin(topic="llm.outcomes", partition=1, offset=7)
+    mirror = Mirror(of=1, model="small", served_model="small-1", answer_at=place, inclusion=0.05, token="t")
+    pair = replace(mirror, shadow="large", shadow_served_model="large-1", shadow_at=place, review=0.25, weight=0.5)
+    for sample, one in [(Sample(review=0.1, weight=1.5, shadow=0.05), None), (None, mirror), (None, pair)]:
+        slip = replace(SLIP, sample=sample, mirror=one)
+        assert verify(sign(slip, RING), RING) == slip
+        assert slip.beside == (one is not None)
 
 
 def test_metadata_nested_as_deep_as_the_codec_reads_comes_back():

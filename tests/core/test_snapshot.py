@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.core.snapshot import NO_ORDERS, Snapshot, SnapshotError, two_digits
+from router.core.snapshot import NO_ORDERS, FocusFacts, Snapshot, SnapshotError, two_digits
 from tests.core.routing import AT_MS, LEARNED, MODELS, health, order, pool, snapshot
 
 scopes = st.sampled_from(["all", "pool:auto", "tenant:acme", "stratum:auto/math", "stratum:auto/math/hard"])
@@ -25,8 +25,10 @@ def test_equal_parts_in_any_order_are_one_snapshot_and_survive_their_canonical_f
     unique = list({(one.scope, one.action): one for one in given_orders}.values())
     shuffled = list(unique)
     rng.shuffle(shuffled)
-    made = snapshot(*unique, health={"small": health("down", 120, AT_MS)}, tenants={"acme": ("auto",)})
-    again = snapshot(*shuffled, health={"small": health("down", 120, AT_MS)}, tenants={"acme": ("auto",)})
+    parts = {"health": {"small": health("down", 120, AT_MS)}, "tenants": {"acme": ("auto",)}, "shadow_percent": 5.0}
+    one, other = {("auto", "math/hard"): FocusFacts(2.0, 0.0)}, {("auto", "code/easy"): FocusFacts(1.0, 9.5)}
+    made = snapshot(*unique, **parts, focus=one | other)
+    again = snapshot(*shuffled, **parts, focus=other | one)
     assert made.version == again.version
     back = Snapshot.from_canonical(made.canonical())
     assert back == made
@@ -43,6 +45,8 @@ def test_any_changed_part_is_another_version():
         snapshot(models=MODELS | {"small": MODELS["mid"]}),
         snapshot(tenants={"acme": ("auto",)}),
         snapshot(classifier="0123456789abcdef"),
+        snapshot(focus={("auto", "math/hard"): FocusFacts(2.0, 1.0)}),
+        snapshot(shadow_percent=1.0),
     ]
     assert len({one.version for one in (base, *others)}) == len(others) + 1
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,12 +9,16 @@ from router.contract.records import Decision, Origin
 from router.core.audit import decision_record, facts_of, refusal_record
 from router.core.decide import decide
 from router.core.facts import Assignment, Refusal
+from router.core.mirror import Mirror
 from router.core.records import First
+from router.core.snapshot import FocusFacts
 from router.history.replay import Snapshots, Verdict, replay
 from tests.core.routing import AT_MS, facts, health, order, snapshot
 
 ORIGIN = Origin(topic="llm.requests", partition=3, offset=12)
 FIRST = First(stratum="math/hard", cohort="pilot", propensity=0.7, policy_version="thompson:7", model="small")
+MIRROR = Mirror(of=1, model="small", served_model="small-1", answer_at=ORIGIN, inclusion=0.5, review=0.25)
+PAIR = replace(MIRROR, shadow="large", shadow_served_model="large-1", shadow_at=ORIGIN)
 ASSIGNED = Assignment(
     model="small",
     stratum="math/hard",
@@ -24,6 +30,8 @@ WORLD = snapshot(
     order("pool:auto", "holdout", percent=1.0, expires_at_ms=AT_MS + 5),
     health={"mid": health("probing", 1200, AT_MS + 9)},
     tenants={"other": ("auto",)},
+    focus={("auto", "math/hard"): FocusFacts(5.0, 2.0)},
+    shadow_percent=50.0,
 )
 
 
@@ -44,6 +52,9 @@ CASES = {
         attempt=2, reason="retry", first=FIRST, prefer="small", exclude=("mid",), last_error="provider_error"
     ),
     "with probabilities": facts(p_ok={"small": 0.25, "large": 0.5}),
+    "one that was drawn": facts(pace=0.5),
+    "a shadow": facts(attempt=101, reason="shadow", first=FIRST, mirror=MIRROR),
+    "the judge of a pair": facts(attempt=201, reason="judge", prefer="mid", first=FIRST, mirror=PAIR),
 }
 
 

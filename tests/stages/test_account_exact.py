@@ -160,6 +160,8 @@ def usage(rng, now_ms):
         "cached_tokens": rng.randint(0, 100),
         "cost_nano_usd": rng.choice([None, rng.randint(0, 10**9)]),
         "baseline_cost_nano_usd": rng.randint(0, 10**9),
+        "status": rng.choice(["ok", "ok", "error"]),
+        "late": rng.random() < 0.1,
     }
 
 
@@ -204,6 +206,7 @@ def feed(world, n, expected):
             value = usage(rng, world.now_ms)
             shadow, unknown = value["reason"] == "shadow", value["cost_nano_usd"] is None
             expected["shadows" if shadow else "attempts"] += 1
+            expected["shadows_ok"] += shadow and value["status"] == "ok" and not value["late"]
             names = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges", "escalate": "escalations"}
             if value["reason"] in names:
                 expected[names[value["reason"]]] += 1
