@@ -11,7 +11,7 @@ from pathlib import Path
 
 from router.config import Config, sasl_password
 from router.contract.errors import ConfigError
-from router.contract.topics import Names
+from router.contract.topics import DAY_MS, Names
 from router.kafka import admin
 from router.kafka.client import Client, Codec, Security
 
@@ -96,6 +96,8 @@ async def create_topics(client: Client, config: Config) -> Topics:
     there = await partitions_there(client, config)
     fresh = config.kafka.partitions or (PARTITIONS if config.kafka.broker else EMBEDDED_PARTITIONS)
     partitions = max(there.values()) or fresh
+    names, reviews_ms = Names(config.kafka.prefix), config.reviews.retention_days * DAY_MS
+    of_reviews = {names.of("reviews"), names.of("reviews.wanted")}
     wanted = {
         name: admin.TopicSpec(
             partitions=partitions,
@@ -103,9 +105,9 @@ async def create_topics(client: Client, config: Config) -> Topics:
             cleanup=topic.cleanup,
             max_bytes=topic.max_bytes,
             append_time=topic.append_time,
-            retention_ms=topic.retention_ms,
+            retention_ms=reviews_ms if name in of_reviews else topic.retention_ms,
         )
-        for name, topic in Names(config.kafka.prefix).all(list(config.models)).items()
+        for name, topic in names.all(list(config.models)).items()
     }
     await admin.create_topics(client, wanted)
     missing = sum(not count for count in there.values())

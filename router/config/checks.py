@@ -10,6 +10,8 @@ from pathlib import Path
 
 from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig, Section
 from router.config.problems import Problem, did_you_mean
+from router.config.redact import redactor
+from router.contract.errors import ConfigError
 from router.contract.ids import DEFAULT_POOL
 from router.contract.patterns import pattern_problem
 
@@ -195,8 +197,12 @@ def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
     yield from ((key, f"no file {path}") for key, path in _files(config) if not path.is_file())
     for name in (name for name, model in config.models.items() if model.unpriced):
         yield f"models.{name}.unpriced", "the cost of its answers will be unknown"
+    try:
+        redactor(config.reviews.redact)
+    except ConfigError as error:
+        key, _, message = str(error).partition(": ")
+        yield key, message
     for name, pool in config.pools.items():
-        yield from _in_vain(f"pools.{name}", pool, NOT_YET_POOL)
         yield from _shadow(f"pools.{name}", pool)
     for name, tenant in config.tenants.items():
         yield from _in_vain(f"tenants.{name}", tenant, NOT_YET_TENANT)

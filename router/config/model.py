@@ -416,6 +416,18 @@ class GuardConfig(Section):
     """Alerts are posted to this Alertmanager (``/api/v2/alerts`` is added)."""
 
 
+class ReviewsConfig(Section):
+    """Answers that people look at. Items name the places of prompt and answer; whoever may read those topics sees them."""
+
+    text: bool = False
+    """Put prompt and answer into the items themselves (topic ``reviews``), redacted: for reviewers who may read no other topic."""
+    redact: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    """``module:function`` that takes a text and returns one: called with each prompt and answer before a reviewer sees it, or it is written.
+    What it cannot do is withheld."""
+    retention_days: Annotated[Whole, Field(ge=1, le=365)] = 7
+    """How long items are kept, of topics that `topics create` and `up` make."""
+
+
 class Config(BaseSettings):
     """All settings of an installation. Made by ``load``; frozen."""
 
@@ -440,6 +452,7 @@ class Config(BaseSettings):
     settle: SettleConfig = SettleConfig()
     route: RouteConfig = RouteConfig()
     guard: GuardConfig = GuardConfig()
+    reviews: ReviewsConfig = ReviewsConfig()
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -33,6 +33,7 @@ TABLES: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("settle",): model.SettleConfig,
     ("route",): model.RouteConfig,
     ("guard",): model.GuardConfig,
+    ("reviews",): model.ReviewsConfig,
 }
 
 #: Keys that people write when they want to put a secret into the file, and what to write instead.

@@ -463,7 +463,9 @@ class DeadLetter:
 class ReviewItem:
     """``llm.reviews``: an answer that a person shall look at, blind to model and cohort.
 
-    ``attempt``: whose answer it is, to be named in the feedback. ``request_at``, ``answer_at``: where request and outcome lie.
+    ``attempt``: whose answer it is, to be named in the feedback. ``request_at``, ``answer_at``: where request and outcome lie. ``sample``: what
+    it was drawn for: ``review``, to know how good answers are; ``shadow``, to compare two answers to one request; ``cascade``, to be labelled. ``weight``: of
+    an opinion on it beside others of its stratum. ``feedback_token``: feedback on this answer; it can be read, so do not show it to whoever shall be blind.
     """
 
     request_id: Sha
@@ -477,6 +479,9 @@ class ReviewItem:
     attempt: Count | None = None
     request_at: Origin | None = None
     answer_at: Origin | None = None
+    sample: Literal["review", "shadow", "cascade"] | None = None
+    weight: Annotated[float, Field(strict=True, ge=0.0, le=1000.0, allow_inf_nan=False)] = 1.0
+    feedback_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

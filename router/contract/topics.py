@@ -80,6 +80,7 @@ TOPICS = (
     Topic("usage", "request id", None, "settle", "account, watch"),
     Topic("pairs", "pool/stratum", None, "settle", "watch"),
     Topic("focus", "pool/stratum", None, "watch", "every router", cleanup="compact"),
+    Topic("reviews.wanted", "request id", None, "settle", "settle"),
     Topic("paces", "lane/partition/pool", None, "route", "every router", cleanup="compact"),
     Topic("feedback.verified", "request id", None, "feedback", "feedback"),
     Topic("feedback.counted", "request id", None, "feedback", "account"),

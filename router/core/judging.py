@@ -52,7 +52,7 @@ _NUMBER = re.compile(
 
 def question(request: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
     """The body to send to a judge, for bodies of a request and of its answer."""
-    asked, given = _conversation(request)[-MOST_CHARACTERS:], said_in(answer)[:MOST_CHARACTERS]
+    asked, given = asked_in(request)[-MOST_CHARACTERS:], said_in(answer)[:MOST_CHARACTERS]
     text = f"<request>\n{_unmarked(asked)}\n</request>\n<answer>\n{_unmarked(given)}\n</answer>"
     return {
         "messages": [{"role": "system", "content": _TASK}, {"role": "user", "content": text}],
@@ -65,7 +65,7 @@ def comparison(
     request: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[str, Any], rubric: str | None = None
 ) -> dict[str, Any]:
     """The body to send to a judge, for bodies of a request and of two answers, which it sees as A and B. ``rubric``: what "better" means."""
-    asked = _conversation(request)[-MOST_CHARACTERS:]
+    asked = asked_in(request)[-MOST_CHARACTERS:]
     sides = [said_in(one)[: MOST_CHARACTERS // 2] for one in (first, second)]
     text = f"<request>\n{_unmarked(asked)}\n</request>" + "".join(
         f"\n<answer {name}>\n{_unmarked(said)}\n</answer {name}>" for name, said in zip("AB", sides, strict=True)
@@ -114,7 +114,8 @@ def said_in(answer: Mapping[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _conversation(request: Mapping[str, Any]) -> str:
+def asked_in(request: Mapping[str, Any]) -> str:
+    """The text of a request: a line for each message, with who says it."""
     messages = request.get("messages")
     if not isinstance(messages, list):
         return str(request.get("prompt", ""))

@@ -171,7 +171,7 @@ class VerifiedFeedback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedFeedback:
-    """``llm.feedback.counted``: one feedback as the metric windows see it; ``repeat`` did not count."""
+    """``llm.feedback.counted``: one feedback as the metric windows see it; ``repeat`` did not count. ``attempt``: whose answer it is about."""
 
     request_id: str
     tenant: str
@@ -184,6 +184,8 @@ class CountedFeedback:
     value: float
     repeat: bool
     at_ms: int
+    attempt: int | None = None
+    source: FeedbackSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

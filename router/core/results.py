@@ -105,23 +105,54 @@ def _sampled(tried: Try | None, now_ms: int) -> Sampled | None:
     )
 
 
-def review_item(tried: Try, slip: Slip, answer_at: Origin, *, due_at_ms: int) -> dict[str, Any]:
-    """An answer of a cascade's sample, to be labelled: ``contract.records.ReviewItem``."""
-    assert tried.trial is not None
-    hidden = xxhash.xxh3_64_hexdigest(f"{slip.request_id}/{tried.number}".encode())[:8]
+def review_item(
+    slip: Slip,
+    attempt: int,
+    answer_at: Origin,
+    *,
+    sample: str,
+    inclusion: float,
+    due_at_ms: int,
+    weight: float = 1.0,
+    token: str | None = None,
+) -> dict[str, Any]:
+    """An answer to be looked at: ``contract.records.ReviewItem``. ``slip``: of any attempt of the request."""
+    hidden = xxhash.xxh3_64_hexdigest(f"{slip.request_id}/{attempt}".encode())[:8]
     return {
         "request_id": slip.request_id,
         "pool": slip.pool,
         "stratum": slip.stratum,
         "model_hidden": hidden,
-        "inclusion_probability": tried.trial.inclusion,
+        "inclusion_probability": inclusion,
         "due_at": to_rfc3339(due_at_ms),
         "prompt": None,
         "answer": None,
-        "attempt": tried.number,
+        "attempt": attempt,
         "request_at": _place(slip.origin),
         "answer_at": _place(answer_at),
+        "sample": sample,
+        "weight": weight,
+        "feedback_token": token,
     }
+
+
+def shadow_token(slip: Slip, outcome: Outcome, now_ms: int, token_ttl_ms: int, keyring: Keyring) -> str:
+    """Feedback on a shadow's answer, for those who are to look at it: it counts, and is evidence of nothing."""
+    facts = FeedbackFacts(
+        request_id=slip.request_id,
+        tenant=slip.tenant,
+        lane=slip.lane,
+        pool=slip.pool,
+        stratum=slip.stratum,
+        first_model=slip.first_model or outcome.model,
+        model=outcome.model,
+        answered_by_attempt=outcome.attempt,
+        cohort="shadow",
+        propensity=1.0,
+        policy_version=slip.policy_version or "",
+        expires_at_ms=now_ms + token_ttl_ms,
+    )
+    return issue(facts, keyring)
 
 
 def _place(origin: Origin) -> dict[str, Any]:

@@ -88,4 +88,5 @@ def _review(value: bytes | None) -> ReviewItem | None:
         item = None if value is None else decode(ReviewItem, value)
     except BadRecord:
         return None
-    return item if item is not None and item.attempt is not None else None
+    labelled = item is not None and item.attempt is not None and item.sample in {None, "cascade"}
+    return item if labelled else None

@@ -245,8 +245,8 @@ class FeedbackStage:
         opinion = f"{facts.request_id}\0{verified.kind}\0{verified.source}"
         if is_label(facts, verified.attempt, verified.kind, verified.source):
             opinion = f"{facts.request_id}\0label\0{verified.attempt}"  # one an answer, whoever gives it
-        elif other:
-            opinion += f"\0{verified.attempt}"
+        elif other or facts.cohort == "shadow":
+            opinion += f"\0{verified.attempt or facts.answered_by_attempt}"
         seen16 = xxhash.xxh3_128_digest(opinion.encode())
         repeat = desk.kept(seen16, unit) is not None
         if not repeat:
@@ -264,6 +264,8 @@ class FeedbackStage:
             value=verified.value,
             repeat=repeat,
             at_ms=verified.at_ms,
+            attempt=verified.attempt or facts.answered_by_attempt,
+            source=verified.source,
         )
         unit.emit(self._counted, facts.request_id.encode(), encode(counted))
 

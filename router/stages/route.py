@@ -29,8 +29,9 @@ from router.core.audit import decision_record, refusal_record
 from router.core.decide import decide
 from router.core.facts import Assignment, Choice, Refusal, RequestFacts
 from router.core.records import Order, Spending
+from router.core.review_sample import score_of
 from router.core.slip import Slip, sign
-from router.core.snapshot import Snapshot
+from router.core.snapshot import NO_FOCUS, PoolFacts, Snapshot
 from router.kafka.bodies import BodyReader
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows
@@ -42,6 +43,7 @@ from router.stages.context import Context
 from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
+from router.stages.route_paces import Paces, name_of
 from router.stages.route_records import bare_slip, facts_of, request_time_ms, slip_of
 from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
 from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of
@@ -75,6 +77,10 @@ class Route:
         self._spending = names.of(f"spending{suffix}")
         self._paced = any(pool.objective == "budget" for pool in config.pools.values())
         shadowing = [name for name, pool in config.pools.items() if pool.shadow_percent > 0]
+        self._reviews_per_day = {
+            name: pool.reviews_per_day for name, pool in config.pools.items() if pool.reviews_per_day
+        }
+        self._paces = names.of("paces")
         self._told = self._paced or (lane == "batch" and bool(shadowing))
         lanes = max(1, context.partitions)
         self._shadow_limits = {
@@ -108,7 +114,7 @@ class Route:
         return Stage(
             name=self._group,
             sources=(self._requests, self._redispatch, *((self._spending,) if self._told else ())),
-            outputs=frozenset({self._decisions, self._snapshots, self._dead, *self._work.values()}),
+            outputs=frozenset({self._decisions, self._snapshots, self._dead, self._paces, *self._work.values()}),
             handle=self.handle,
             tick=self.tick,
             prefetch=self._intake.fetch,
@@ -133,6 +139,7 @@ class Route:
             self._decide(batch, snapshot, unit)
         unit.index.budgets.store(unit)
         unit.index.shadows.store(unit)
+        unit.index.paces.store(unit)
 
     def _correct(self, batch: Batch, snapshot: Snapshot, unit: UnitLike) -> None:
         """What requests have cost takes the place of what they were charged."""
@@ -163,6 +170,8 @@ class Route:
         """Sessions that were idle for too long are forgotten."""
         del now_ms
         unit.index.expire(unit, SESSIONS_A_TICK)
+        if self._reviews_per_day:
+            unit.index.paces.tell(self._paces, self._lane, unit)
 
     def culprit(self, record: Any, unit: UnitLike) -> None:
         """Give up a record that ended the process again and again: a dead letter, and a result where one is possible."""
@@ -199,7 +208,15 @@ class Route:
         pool = snapshot.pools.get(parsed.model)
         paced = pool if pool is not None and pool.objective == "budget" else None
         purse = None if paced is None else unit.index.budgets.purse(paced)
-        facts = facts_of(asked, kind, now_ms=unit.now_ms, deadline_at_ms=deadline_at_ms, session=session, purse=purse)
+        facts = facts_of(
+            asked,
+            kind,
+            now_ms=unit.now_ms,
+            deadline_at_ms=deadline_at_ms,
+            session=session,
+            purse=purse,
+            pace=None if order is not None or pool is None else self._pace(pool, kind, snapshot, unit),
+        )
         found = decide(facts, snapshot)
         charged = None
         if paced is not None and order is None and isinstance(found, Choice):
@@ -232,6 +249,17 @@ class Route:
                 self._admission.note(home, unit.now_ms)
             if key is not None:
                 self._keep_session(key, facts, found, unit)
+
+    def _pace(self, pool: PoolFacts, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> float | None:
+        """How often answers of the pool are looked at, as this request finds it; ``None`` where none are."""
+        per_day = self._reviews_per_day.get(pool.name)
+        if per_day is None:
+            return None
+        focus = snapshot.focus.get((pool.name, kind.stratum), NO_FOCUS)
+        amount = focus.reviews * score_of(kind.p_ok.get(pool.models[0]))
+        told, mine = self._follower.snapshots.paces, name_of(self._lane, unit.partition, pool.name)
+        paces: Paces = unit.index.paces
+        return paces.pace(pool.name, per_day, amount, told.get(pool.name, {}), mine=mine, now_ms=unit.now_ms)
 
     def _beside(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
         """A shadow, while there is room for one, or the judge of a pair, which has been paid for already."""

@@ -1,4 +1,4 @@
-"""What a lane of route remembers: sessions' assignments, budgets, and what is out in the shadow (in its table), and ids read lately (in memory only).
+"""What a lane of route remembers: sessions' assignments, budgets, what is out in the shadow, what comes in a day (in its table), and ids read lately (in memory only).
 
 A session's row has the key ``s`` + 16 bytes and holds when it expires, its assignment, and what the provider of the model that
 answered last has in its cache. Each request of the session moves all three; the row is written again only when the expiry, or the
@@ -19,6 +19,7 @@ from router.core.facts import CACHED_FROM_TOKENS, Assignment, Warm
 from router.kafka.unit import UnitLike
 from router.stages.due import Due
 from router.stages.route_budgets import Budgets
+from router.stages.route_paces import Paces
 from router.stages.route_shadows import Shadows
 
 SESSION = b"s"
@@ -56,6 +57,7 @@ class Lane:
         self._expires: dict[bytes, int] = {key: orjson.loads(value)[0] for key, value in kept if key[:1] == SESSION}
         self.budgets = Budgets(kept)
         self.shadows = Shadows(kept)
+        self.paces = Paces(kept)
         self._due = Due(self._expires.get, self._expires)
         self.recent = RecentIds()
         self.snapshot_version = ""

@@ -24,15 +24,17 @@ from router.core.attempts import Charge, Try
 from router.core.backoff import Policy
 from router.core.price import UNPRICED, cost_nano_usd
 from router.core.records import Spending
-from router.core.results import result_record, result_token, review_item, usage_record
-from router.core.settlement import Pair, Row, Step, conclude, decide, give_up, pass_time
+from router.core.results import result_record, result_token, usage_record
+from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time
 from router.core.slip import Slip, SlipError, verify
+from router.kafka.bodies import BodyReader
 from router.kafka.stage import Stage, Standing
 from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import LINGER_S, Context
 from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
+from router.stages.review_text import ReviewText
 from router.stages.settle_beside import Beside, place_of
 from router.stages.settle_book import NOTHING, Book, Kept
 from router.stages.settle_rows import SettleRows
@@ -56,8 +58,6 @@ _CODES = frozenset(code.value for code in Code)
 #: Room for all of an outcome but the provider's answer and the slip.
 _FRAME_BYTES = 64 * 1024
 _HOUR_MS = 3_600_000
-#: Within which an answer of a cascade's sample should be labelled.
-LABEL_WITHIN_MS = 24 * _HOUR_MS
 
 
 class Settle:
@@ -82,7 +82,7 @@ class Settle:
         self._redispatch = frozenset({names.of("redispatch"), names.of("redispatch.batch")})
         self._spending = {"interactive": names.of("spending"), "batch": names.of("spending.batch")}
         self._paced = frozenset(name for name, pool in config.pools.items() if pool.objective == "budget")
-        self._dead, self._reviews = names.of("dead-letter"), names.of("reviews")
+        self._dead = names.of("dead-letter")
         self._beside = Beside(context)
 
     def stage(self) -> Stage:
@@ -95,7 +95,6 @@ class Settle:
                     self._usage,
                     self._load,
                     self._dead,
-                    self._reviews,
                     *self._beside.outputs,
                     *self._redispatch,
                     *self._spending.values(),
@@ -220,7 +219,7 @@ class Settle:
                 place=place,
             )
             if slip.trial is not None and slip.trial.inclusion > 0.0 and pair not in priced:
-                self._sample(record, step, pair, unit)
+                self._beside.sampled(record, step, pair, unit)
             answer = None if step.verdict is None else step.verdict.answered_by
             self._take(unit, id16, step)
         elif pair not in priced:
@@ -230,15 +229,6 @@ class Settle:
             self._emit_usage(unit, record, slip, outcome, charge, answer=answer)
             if slip.mirror is not None:
                 self._beside.concluded(record, slip, outcome, unit)
-
-    def _sample(self, record: Any, step: Step, pair: Pair, unit: UnitLike) -> None:
-        """Give an answer of a cascade's sample to those who label it, if it is one whose confidence is known, or will be."""
-        tried = next((each for each in step.row.tries if (each.number, each.model) == pair), None)
-        if tried is None or tried.trial is None or tried.status != "ok":
-            return
-        if tried.confidence is not None or tried.trial.judge is not None:
-            item = review_item(tried, step.row.slip, place_of(record), due_at_ms=unit.now_ms + LABEL_WITHIN_MS)
-            unit.emit(self._reviews, step.row.slip.request_id.encode(), encode(item))
 
     @staticmethod
     def _opened(record: Any, slip: Slip, kept: Kept) -> Row | None:
@@ -338,8 +328,11 @@ class Settle:
 
 
 def build(context: Context) -> list[Stage]:
-    """The stage ``settle``: decisions and outcomes in, results, usage and orders out."""
-    return [Settle(context).stage()]
+    """The stage ``settle``: decisions and outcomes in, results, usage and orders out; and ``reviews``, where items are to have texts."""
+    stages = [Settle(context).stage()]
+    if context.config.reviews.text:
+        stages.append(ReviewText(context, BodyReader(context.client)).stage())
+    return stages
 
 
 def _slip_text(record: Any) -> str:

@@ -1,4 +1,4 @@
-"""What settle does beside results: shadows and judges are ordered, pairs told, answers given to people (``core.beside``).
+"""What settle does beside results: answers are given to people, shadows and judges ordered, pairs told (``core.beside``).
 
 All of it leaves in the transaction of what it follows; none of it has a row.
 """
@@ -12,12 +12,16 @@ from router.contract.codec import encode
 from router.contract.records import Origin, Outcome
 from router.core.beside import judged_pair, order_judge, order_shadow
 from router.core.records import Order
+from router.core.results import review_item, shadow_token
 from router.core.reward import reward_key
-from router.core.settlement import Row
+from router.core.settlement import Pair, Row, Step
 from router.core.slip import Slip
 from router.kafka.unit import UnitLike
 from router.stages.context import Context
 from router.stages.headers import passed_on
+
+#: Within which an answer should be looked at.
+LOOK_WITHIN_MS = 24 * 3_600_000
 
 
 class Beside:
@@ -28,11 +32,26 @@ class Beside:
         self._judges = {name: pool.judge for name, pool in config.pools.items() if pool.judge is not None}
         self._redispatch = {"interactive": names.of("redispatch"), "batch": names.of("redispatch.batch")}
         self._pairs = names.of("pairs")
-        self.outputs = frozenset({self._pairs, *self._redispatch.values()})
+        self._reviews = names.of("reviews.wanted" if config.reviews.text else "reviews")
+        self._keyring = context.keyring
+        self._token_ttl_ms = config.feedback.ttl_s * 1000
+        self.outputs = frozenset({self._pairs, self._reviews, *self._redispatch.values()})
 
     def answered(self, row: Row, number: int, token: str | None, unit: UnitLike) -> None:
         """A request that was drawn has its answer, of attempt ``number``; ``token``: feedback on it."""
-        answered_by = next(each for each in row.tries if each.number == number)
+        answered_by, sample = next(each for each in row.tries if each.number == number), row.slip.sample
+        if sample is not None and sample.review > 0.0 and answered_by.place is not None:
+            item = review_item(
+                row.slip,
+                number,
+                answered_by.place,
+                sample="review",
+                inclusion=sample.review,
+                weight=sample.weight,
+                token=token,
+                due_at_ms=unit.now_ms + LOOK_WITHIN_MS,
+            )
+            self._emit_item(item, unit)
         order = order_shadow(row.slip, answered_by, now_ms=unit.now_ms, token=self._for_people(row.slip, token))
         if order is not None:
             self.emit_order(unit, order, row.headers)
@@ -51,6 +70,55 @@ class Beside:
         order = None if judge is None else order_judge(slip, outcome, place_of(record), judge, now_ms=unit.now_ms)
         if order is not None:
             self.emit_order(unit, order, passed_on(record.headers))
+        self._show(record, slip, outcome, unit)
+
+    def sampled(self, record: Any, step: Step, pair: Pair, unit: UnitLike) -> None:
+        """Give an answer of a cascade's sample to those who label it, if it is one whose confidence is known, or will be."""
+        tried = next((each for each in step.row.tries if (each.number, each.model) == pair), None)
+        if tried is None or tried.trial is None or tried.status != "ok":
+            return
+        if tried.confidence is not None or tried.trial.judge is not None:
+            item = review_item(
+                step.row.slip,
+                tried.number,
+                place_of(record),
+                sample="cascade",
+                inclusion=tried.trial.inclusion,
+                due_at_ms=unit.now_ms + LOOK_WITHIN_MS,
+            )
+            self._emit_item(item, unit)
+
+    def _show(self, record: Any, slip: Slip, outcome: Outcome, unit: UnitLike) -> None:
+        """The pair to people: where no judge compares it, and where they look at the first answer anyway, by which the judge is judged."""
+        mirror, judged = slip.mirror, slip.pool in self._judges
+        if mirror is None or (judged and mirror.review <= 0.0):
+            return
+        due_at_ms = unit.now_ms + LOOK_WITHIN_MS
+        inclusion = mirror.inclusion * mirror.review if judged else mirror.inclusion
+        if not judged:
+            item = review_item(
+                slip,
+                mirror.of,
+                mirror.answer_at,
+                sample="shadow",
+                inclusion=inclusion,
+                token=mirror.token,
+                due_at_ms=due_at_ms,
+            )
+            self._emit_item(item, unit)
+        item = review_item(
+            slip,
+            outcome.attempt,
+            place_of(record),
+            sample="shadow",
+            inclusion=inclusion,
+            token=shadow_token(slip, outcome, unit.now_ms, self._token_ttl_ms, self._keyring),
+            due_at_ms=due_at_ms,
+        )
+        self._emit_item(item, unit)
+
+    def _emit_item(self, item: dict[str, Any], unit: UnitLike) -> None:
+        unit.emit(self._reviews, item["request_id"].encode(), encode(item))
 
     def emit_order(self, unit: UnitLike, order: Order, headers: Iterable[tuple[str, bytes]]) -> None:
         """To the lane of route that has the request's partition."""
