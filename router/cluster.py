@@ -96,8 +96,8 @@ async def create_topics(client: Client, config: Config) -> Topics:
     there = await partitions_there(client, config)
     fresh = config.kafka.partitions or (PARTITIONS if config.kafka.broker else EMBEDDED_PARTITIONS)
     partitions = max(there.values()) or fresh
-    names, reviews_ms = Names(config.kafka.prefix), config.reviews.retention_days * DAY_MS
-    of_reviews = {names.of("reviews"), names.of("reviews.wanted")}
+    names = Names(config.kafka.prefix)
+    kept_ms = _kept_ms(config, names)
     wanted = {
         name: admin.TopicSpec(
             partitions=partitions,
@@ -105,13 +105,20 @@ async def create_topics(client: Client, config: Config) -> Topics:
             cleanup=topic.cleanup,
             max_bytes=topic.max_bytes,
             append_time=topic.append_time,
-            retention_ms=reviews_ms if name in of_reviews else topic.retention_ms,
+            retention_ms=kept_ms.get(name, topic.retention_ms),
         )
         for name, topic in names.all(list(config.models)).items()
     }
     await admin.create_topics(client, wanted)
     missing = sum(not count for count in there.values())
     return Topics(missing, len(wanted) - missing, partitions)
+
+
+def _kept_ms(config: Config, names: Names) -> dict[str, int]:
+    """How long what belongs to reviews is kept, by topic: items as configured, what tells that they are done no shorter."""
+    reviews_ms = config.reviews.retention_days * DAY_MS
+    found = {names.of(name): reviews_ms for name in ("reviews", "reviews.wanted")}
+    return found | {names.of(name): max(reviews_ms, 7 * DAY_MS) for name in ("feedback.counted", "pairs")}
 
 
 async def partitions_there(client: Client, config: Config) -> dict[str, int]:

@@ -418,7 +418,6 @@ def test_the_sasl_password_comes_from_a_variable_or_a_file(tmp_path):
         (SMALLEST, "models.large.api_key_env: variable OPENAI_API_KEY is not set"),
         (SMALLEST + "[security]\nsecret_env = 'S'", "security.secret_env: variable S is not set"),
         (SMALLEST + "[security]\nsecret_file = '/nowhere/s'", "security.secret_file: no file /nowhere/s"),
-        (with_pool("models = ['small']\nauto_rollback = true"), "pools.auto.auto_rollback: not there yet"),
         (
             with_pool("models = ['small']\nshadow_percent = 5"),
             "pools.auto.shadow_percent: has no effect: the pool has one",

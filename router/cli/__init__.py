@@ -25,6 +25,7 @@ COMMANDS = {
     "sim": "sim",
     "submit": "submit",
     "feedback": "feedback",
+    "review": "review",
     "status": "status",
     "pin": "control",
     "ban": "control",

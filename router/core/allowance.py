@@ -22,7 +22,7 @@ class Allowance:
     owed: int = 0
 
     def room(self, now_ms: int, *, limit_nano_usd: int | None, most_calls: int) -> bool:
-        """Whether one more may be sent: the limit is passed by one call, and what was judged of it, at most."""
+        """Whether one more may be sent: the limit is passed by the last one, and by what is judged of those that are out."""
         self._turn(now_ms)
         paid = limit_nano_usd is None or self.spent + self.owed < limit_nano_usd
         return paid and self.calls < most_calls

@@ -10,6 +10,7 @@ latency_sigma = 0.4
 completion_tokens = 80      # median, log-normal too; never above max_tokens of the request
 completion_sigma = 0.5
 served_model = "small-2026-05"
+says = "B"                  # always this text, as a judge might; else words of the length drawn
 requests_per_s = 50         # beyond it: 429; 0 = no limit
 retry_after_s = 1.0         # what a 429 says
 hang_s = 600                # how long a hanging call keeps silent
@@ -54,6 +55,7 @@ class Behaviour:
     completion_tokens: float = 80.0
     completion_sigma: float = 0.5
     served_model: str | None = None
+    says: str | None = None
     requests_per_s: float = 0.0
     retry_after_s: float = 1.0
     hang_s: float = 600.0
@@ -172,7 +174,7 @@ def _merge(behaviour: Behaviour, changes: dict[str, Any], where: str) -> Behavio
         if name in {"quality", "errors"}:
             shares = {key: _number(share, f"{where}.{name}.{key}", 1.0) for key, share in _table(value, name).items()}
             value = {**getattr(behaviour, name), **shares}  # noqa: PLW2901 - the merged value takes its place
-        elif name == "served_model":
+        elif name in {"served_model", "says"}:
             if value is not None and not isinstance(value, str):
                 raise ConfigError(f"{where}.{name}: must be text")
         else:

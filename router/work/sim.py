@@ -191,7 +191,7 @@ def _completion(call: Call) -> dict[str, Any]:
     tokens, reason = call.behaviour.length_tokens(call.draw("length")), "stop"
     if isinstance(most, int) and 0 < most < tokens:
         tokens, reason = most, "length"
-    text = _TEXT[: tokens * CHARS_PER_TOKEN]
+    text = _TEXT[: tokens * CHARS_PER_TOKEN] if call.behaviour.says is None else call.behaviour.says
     choice = _choice(text, reason)
     if call.body.get("logprobs"):
         choice["logprobs"] = _logprobs(text, call.behaviour.logprob(call.good(), call.draw("certainty")))

@@ -83,6 +83,23 @@ weights = { small = 1.0 }
 holdout_percent = 0
 judge = "arbiter"
 cascade = { signal = "judge" }
+[models.umpire]
+provider = "sim"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.40
+[pools.doubled]
+models = ["small", "large"]
+policy = "fixed"
+weights = { small = 1.0 }
+holdout_percent = 0
+shadow_percent = 50
+judge = "umpire"
+[pools.looked]
+models = ["small", "large"]
+policy = "fixed"
+weights = { small = 0.7, large = 0.3 }
+holdout_percent = 0
+reviews_per_day = 1000000
 [account]
 window_s = 5
 grace_s = 2
@@ -104,6 +121,8 @@ certainty = 1.0
 served_model = "unsure-2026-11"
 [models.unsure.quality]
 default = 0.7
+[models.umpire]
+says = "A"
 [models.slow]
 latency_ms = 4000
 latency_sigma = 0

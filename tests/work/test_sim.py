@@ -36,6 +36,11 @@ async def test_an_answer_looks_like_a_providers_and_tells_the_truth_beside_it(wo
     assert answer.body["sim"] == {"good": True, "task_class": "general"}
 
 
+async def test_a_model_may_always_say_the_same(work):
+    (answer,) = await answers_of(simulator(says="B"), [work])
+    assert answer.body["choices"][0]["message"]["content"] == "B"
+
+
 async def test_embeddings_are_served(new_work):
     work = new_work(url="/v1/embeddings", body={"model": "e", "input": ["a", "b"]})
     (answer,) = await answers_of(simulator(), [work])
