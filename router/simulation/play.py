@@ -9,9 +9,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
 from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import ALL
-from router.core.guard.unit import HOUR_MS
+from router.core.guard.unit import HOUR_MS, Arm
 from router.simulation.traffic import HOURS, Hour, Stream
 from router.simulation.world import JudgeChange, Storm, World
 
@@ -46,14 +46,41 @@ class Story:
     moved: dict[int, float] = field(default_factory=dict)  # cell -> requests given back
 
 
-class Player:
-    """One run. ``guard``: makes the guard, so that others can be compared."""
+class Listener(Protocol):
+    """Who hears what happens in a world and says what to do about it: the guard, or something to be compared with it."""
 
-    def __init__(self, world: World, seed: int, settings: Settings | None = None) -> None:
+    @property
+    def fenced(self) -> Mapping[str, int]: ...
+
+    def requests(self, place: Place, arm: Arm, count: int, at_ms: int) -> None: ...
+
+    def opinion(self, opinion: Opinion, now_ms: int) -> None: ...
+
+    def pair(self, place: Place, verdict: float, now_ms: int) -> None: ...
+
+    def attention(self) -> dict[str, tuple[float, float]]: ...
+
+    def step(self, now_ms: int) -> list[Finding]: ...
+
+    def restart(self, name: str, now_ms: int) -> None: ...
+
+    def fence(self, name: str, now_ms: int) -> None: ...
+
+    def release(self, name: str, now_ms: int) -> None: ...
+
+    def fence_of(self, place: Place) -> str | None: ...
+
+
+class Player:
+    """One run. ``listener``: in place of the guard, so that others can be compared."""
+
+    def __init__(
+        self, world: World, seed: int, settings: Settings | None = None, listener: Listener | None = None
+    ) -> None:
         self.world, self.story = world, Story(world, seed)
         self.stream = Stream(world, seed)
         self.settings = settings or Settings(margin=world.margin)
-        self.guard = Guard(self.settings, world.strata, START_MS)
+        self.guard = listener or Guard(self.settings, world.strata, START_MS)
         self._random = np.random.default_rng([seed, 2])
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()

@@ -99,8 +99,7 @@ def _spread(values: Iterable[float | None]) -> dict[str, float | None]:
     if not ordered:
         return {"median": None, "p90": None, "max": None}
     p90 = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
-    middle = median(ordered) if ordered[len(ordered) // 2] != float("inf") else ordered[(len(ordered) - 1) // 2]
-    return {name: _finite(value) for name, value in (("median", middle), ("p90", p90), ("max", ordered[-1]))}
+    return {name: _finite(value) for name, value in (("median", median(ordered)), ("p90", p90), ("max", ordered[-1]))}
 
 
 def _finite(value: float) -> float | None:
