@@ -21,6 +21,8 @@ from router.core.guard.unit import Arm
 #: Stratum of events that name none.
 NONE: Final = "none"
 _REFERENCE: Final = frozenset({"holdout", "control"})
+#: Seconds that a time may have: some thousand years.
+MOST_S: Final = 1e11
 
 
 @dataclass(slots=True)
@@ -57,8 +59,9 @@ def events(path: Path) -> Iterator[dict[str, Any]]:
                 if number == 1 and isinstance(found.get("truth"), dict):
                     yield found
                     continue
-                if not is_number(found.get("t_s")) or not isinstance(found.get("request_id"), str):
-                    raise ConfigError(f"{path}, line {number}: needs t_s, a number, and request_id, a text")
+                t_s = found.get("t_s")
+                if not is_number(t_s) or abs(t_s) > MOST_S or not isinstance(found.get("request_id"), str):
+                    raise ConfigError(f"{path}, line {number}: needs t_s, seconds, and request_id, a text")
                 yield found
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
@@ -72,7 +75,7 @@ def outline(found: Iterable[dict[str, Any]]) -> Outline:
             known.truth = event["truth"]
             continue
         known.strata.add(stratum_of(event))
-        model, cohort = event.get("model"), event.get("cohort")
+        model, cohort = event.get("model"), _text(event.get("cohort"))
         if isinstance(model, str):
             if cohort in _REFERENCE:
                 known.of_reference[model] += 1
@@ -85,14 +88,14 @@ def outline(found: Iterable[dict[str, Any]]) -> Outline:
 
 def arm_of(event: dict[str, Any], reference: str | None) -> Arm | None:
     """The arm as assigned; ``None`` where nobody chose (pinned, direct). ``reference``: the model that the reference cohorts have."""
-    cohort, model = event.get("cohort"), event.get("model")
+    cohort, model = _text(event.get("cohort")), event.get("model")
     if is_shadow(event):
         return "reference" if model == reference else "pilot"
     if cohort in _REFERENCE:
         return "reference"
     if cohort == "pilot":
         return "pilot"
-    if isinstance(cohort, str):
+    if cohort is not None:
         return None
     return "reference" if model is not None and model == reference else "pilot"
 
@@ -113,6 +116,17 @@ def features_of(event: dict[str, Any]) -> dict[str, Any]:
 def stratum_of(event: dict[str, Any]) -> str:
     stratum = event.get("stratum")
     return stratum if isinstance(stratum, str) and stratum and not stratum.startswith(PREFIX) else NONE
+
+
+def time_ms(seconds: Any, earliest_ms: int) -> int:
+    """Of a time in seconds, not before ``earliest_ms``; that if it is no time at all."""
+    if not is_number(seconds):
+        return earliest_ms
+    return max(earliest_ms, round(min(float(seconds), MOST_S) * 1000))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def is_number(value: Any) -> TypeGuard[float]:

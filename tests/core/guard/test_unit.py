@@ -176,13 +176,13 @@ def busy(one, first, last):
             step(one, at_ms + HOUR_MS)
 
 
-@pytest.mark.parametrize("cut", [30, 31, 100])
+@pytest.mark.parametrize("cut", [30, 31, 350, 351])
 def test_it_continues_exactly_where_it_was_dumped(cut):
     whole, first = unit(), unit()
-    busy(whole, 0, 200)
+    busy(whole, 0, 500)
     busy(first, 0, cut)
     again = Unit.load("math/hard", GRID, orjson.loads(orjson.dumps(first.dump())))
-    busy(again, cut, 200)
+    busy(again, cut, 500)
     assert orjson.dumps(again.dump()) == orjson.dumps(whole.dump())
 
 
@@ -203,3 +203,16 @@ def test_every_signal_has_an_alternative_that_listens_to_it():
         nothing = 1.0 if test == "events" else 0.0
         assert (GRID.sizes[signal] != nothing).any()
         assert (GRID.sizes[signal] >= nothing).all()
+
+
+def test_the_pilot_is_compared_with_its_own_past_where_there_is_hardly_a_reference():
+    one, calm = unit(), unit()
+    for day in range(40):
+        for each, bad in ((one, 6 if day >= 20 else 1), (calm, 1)):
+            for number in range(20):
+                each.judgement("review", "pilot", float(number < bad), day * DAY_MS)
+            step(each, day * DAY_MS + HOUR_MS)
+    assert one.evidence > 8
+    assert one.leading[0] == "past"
+    assert 15 <= one.leading[1] / DAY_MS <= 21
+    assert calm.evidence < math.log(41)
