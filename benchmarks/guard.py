@@ -1,6 +1,6 @@
 """How soon the guard sees what is wrong, how often it cries for nothing, and what other detectors would have seen.
 
-    python benchmarks/guard.py [--seeds 20] [--worlds main step calm] [--folder FOLDER] [--picture FOLDER] [--json]
+    python benchmarks/guard.py [--seeds 20] [--other-seeds 20] [--worlds main step calm] [--folder FOLDER] [--picture FOLDER] [--page FILE] [--json]
 
 Every shipped world is played through the guard once a seed (``pointsman simulate``), and once more for other detectors, which hear the same requests
 and thumbs, and reviews and shadow pairs that are spread evenly over all strata, for they ask for none. They get as many reviews as the guard
@@ -9,6 +9,7 @@ one false alarm of the pool in ``arl_days``, with and without strata.
 
 All runs take about an hour and a half of one core. ``--folder`` (or ``POINTSMAN_BENCH_GUARD_RUNS``) keeps them: what is there, and made by
 the code as it is, is not run again. ``--picture`` draws ``guard.png`` and ``guard_main.png`` there.
+``--page docs/guard.md`` writes the tables there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from scipy.stats import chi2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
-from benchmarks.guard_parts import checks, others, runs
+from benchmarks.guard_parts import checks, others, page, runs
 from benchmarks.guard_parts.outcome import oracle, outcome
 from benchmarks.report import Report, finish, options
 from router.core.guard.effect import ALPHA
@@ -41,6 +42,7 @@ TUNED_FROM, TUNED_ON = 1000, 20
 #: What the main world and ``step`` are to show: median, 90th percentile of days to the alarm.
 GOALS = {"main": (1.0, 3.0), "step": (1.5, 3.0)}
 SAVING_KEPT = 0.75
+REQUIRED = frozenset({*GOALS, "calm"})
 #: Worlds where judges or users lie, which no interval knows, and signals whose effect is a share of bad answers.
 LIARS = frozenset({"judge", "judge-trap", "poison", "storm"})
 JUDGED = frozenset({"quality", "answers", "review", "judge", "past"})
@@ -56,17 +58,22 @@ Json = dict[str, Any]
 def measure(asked: Namespace) -> Report:
     report = Report("guard", caveats=list(CAVEATS))
     folder = asked.folder
-    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
-    found = {name: _each(asked.workers, partial(runs.guarded, folder, name), seeds) for name in asked.worlds}
+    counts = {name: asked.seeds if name in REQUIRED else asked.other_seeds or asked.seeds for name in asked.worlds}
+    seeds = {name: range(asked.first_seed, asked.first_seed + count) for name, count in counts.items()}
+    found = {name: _each(asked.workers, partial(runs.guarded, folder, name), seeds[name]) for name in asked.worlds}
     knobs = _knobs(asked, folder)
-    compared = {name: _each(asked.workers, partial(_compare, folder, name, knobs), seeds) for name in asked.worlds}
+    compared = {
+        name: _each(asked.workers, partial(_compare, folder, name, knobs), seeds[name]) for name in asked.worlds
+    }
     for name in asked.worlds:
         _world(report, name, found[name], compared[name])
-    _false_alarms(report, found, compared, asked.seeds)
+    _false_alarms(report, found, compared)
     _others(report, found, compared)
     _coverage(report, found)
     _alone(report)
-    report.details |= {"seeds": asked.seeds, "knobs": knobs, "runs": found, "others": compared}
+    report.details |= {"seeds": counts, "knobs": knobs, "runs": _short(found), "others": _days_of(compared)}
+    if asked.page is not None:
+        page.write(asked.page, report.fields, report.details)
     if asked.picture is not None:
         from benchmarks.guard_parts import pictures  # noqa: PLC0415 - only to draw
 
@@ -74,6 +81,28 @@ def measure(asked: Namespace) -> Report:
         if "main" in found:
             pictures.main_world(asked.picture / "guard_main.png", folder, asked.first_seed)
     return report
+
+
+def _short(found: dict[str, list[Json]]) -> Json:
+    fields = (
+        "seed",
+        "days_to_alarm",
+        "right_stratum",
+        "saving_kept",
+        "requests_harmed",
+        "first_alarm",
+        "pages",
+        "watches",
+    )
+    return {name: [{field: one[field] for field in fields} for one in each] for name, each in found.items()}
+
+
+def _days_of(compared: dict[str, list[Json]]) -> Json:
+    """World -> detector -> days to its alarm, by run."""
+    return {
+        name: {called: [one[called]["days_to_alarm"] for one in each] for called in each[0] if called != "oracle"}
+        for name, each in compared.items()
+    }
 
 
 def _each(workers: int, work: Callable[[int], Json], seeds: Sequence[int]) -> list[Json]:
@@ -154,9 +183,9 @@ def _world(report: Report, name: str, found: list[Json], compared: list[Json]) -
     report.fields.setdefault("guard_pairs_per_day", {})[name] = round(_median([one["pairs_per_day"] for one in found]))
 
 
-def _false_alarms(report: Report, found: dict[str, list[Json]], compared: dict[str, list[Json]], seeds: int) -> None:
+def _false_alarms(report: Report, found: dict[str, list[Json]], compared: dict[str, list[Json]]) -> None:
     for name, each in found.items():
-        days = worlds.read(name).days * seeds
+        days = worlds.read(name).days * len(each)
         false = round(sum(one["false_alarms_per_100_days"] for one in each) * worlds.read(name).days / 100)
         low, high = poisson(false)
         quiet = name == "calm"
@@ -274,11 +303,13 @@ def main() -> None:
     parser = options(__doc__)
     kept = os.environ.get(FOLDER)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--other-seeds", type=int, help=f"of the worlds other than {', '.join(sorted(REQUIRED))}")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--worlds", nargs="*", default=worlds.names(), metavar="WORLD")
     parser.add_argument("--tuned-on", type=int, default=TUNED_ON, metavar="RUNS", help="calm runs, 100 days each")
     parser.add_argument("--folder", type=Path, default=None if kept is None else Path(kept))
     parser.add_argument("--picture", type=Path, metavar="FOLDER")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="docs/guard.md: its tables are written anew")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -16,6 +16,9 @@ Each is a script beside this one that prints one JSON document (``report.py``) w
 | ``rss_mib`` | ``up.py``, by process, idle |
 | ``settled_ids_mib_per_million`` | ``memory.py`` |
 | ``learn_reward_to_paretobandit``, ``learn_reward_to_vowpalwabbit`` (when ``POINTSMAN_BENCH_ANSWERS`` names recorded answers, and the packages are installed) | ``learn.py``, by case |
+| ``guard_days_to_alarm_median``, ``guard_days_to_alarm_p90``, ``guard_missed``, ``guard_right_stratum``, ``guard_saving_kept``, ``guard_requests_harmed``, ``guard_false_alarms_per_100_days`` | ``guard.py``, by world |
+| ``others_days_to_alarm_median``, ``others_days_to_alarm_p90`` | ``guard.py``, by world and detector |
+| ``guard_effect_coverage``, ``guard_us_per_signal``, ``guard_us_per_step``, ``guard_kib_per_unit`` | ``guard.py`` |
 """
 
 from __future__ import annotations
@@ -58,9 +61,10 @@ NAMES = (
     "cascade",
     "saving",
     "adapt",
+    "guard",
 )
-#: Benchmarks that run only where data of others are there, and the variable that names them.
-NEEDS = dict.fromkeys(("learn", "ope", "cascade"), "POINTSMAN_BENCH_ANSWERS")
+#: Benchmarks that run unasked only where a variable names what they need: data of others, or a folder for an hour's runs.
+NEEDS = dict.fromkeys(("learn", "ope", "cascade"), "POINTSMAN_BENCH_ANSWERS") | {"guard": "POINTSMAN_BENCH_GUARD_RUNS"}
 
 Json = dict[str, Any]
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.guard_parts.heard import REQUESTS, Heard
 from benchmarks.guard_parts.others import Alarm
-from router.simulation.score import EVERYTHING, truth_of
+from router.core.guard.slices import ALL
+from router.simulation.score import truth_of
 from router.simulation.traffic import HOURS, Stream
 from router.simulation.world import World
 
@@ -34,8 +35,8 @@ def outcome(world: World, seed: int, heard: Heard, alarms: Sequence[Alarm], *, p
         true = [day for day, one in zip(days, excess, strict=True) if one > 1e-12 and day > onset]
         found["days_to_alarm"] = max(0.0, true[0] - truth.passes) if true else None
         first = next((one for day, one in zip(days, alarms, strict=True) if day > onset), None)
-        named = None if first is None or first.stratum < 0 else heard.strata[first.stratum]
-        found["right_stratum"] = first is not None and truth.unit in {named, EVERYTHING}
+        named = None if first is None else heard.strata[first.stratum] if first.stratum >= 0 else ALL
+        found["right_stratum"] = named == truth.unit
     return found | _money(stream, heard, alarms, onset, pairs)
 
 

@@ -179,10 +179,6 @@ class Guard:
         """Logarithm of M at which a unit alarms."""
         return math.log(self.settings.arl_days / self._share(name))
 
-    def restart(self, name: str, now_ms: int) -> None:
-        """A unit's test begins anew, as after an alarm that asked for nothing but a look."""
-        self.units[name].restart(now_ms)
-
     def fence(self, name: str, now_ms: int) -> None:
         """It is back on the baseline: it is out of all tests, and what overlaps with it begins anew."""
         self.fenced[name] = now_ms

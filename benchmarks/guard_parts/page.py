@@ -1,0 +1,50 @@
+"""Writes the tables of ``docs/guard.md`` from a document of ``guard.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Json = Mapping[str, Any]
+
+BEGIN, END = "<!-- written by `python benchmarks/guard.py --page` -->", "<!-- to here -->"
+
+
+def write(file: Path, fields: Json, details: Json) -> None:
+    before, _, rest = file.read_text("utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    file.write_text("\n".join([before + BEGIN, "", *tables(fields, details), "", END]) + after, "utf-8")
+
+
+def tables(fields: Json, details: Json) -> list[str]:
+    """The guard in every world, then every detector where there is something to find."""
+    lines = [
+        "100 days a run; medians unless said; false alarms with the upper end of an exact 95 % interval.",
+        "",
+        "| world | runs | days to alarm | p90 | missed | right place | saving kept | harmed | false alarms per 100 days |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in details["runs"]:
+        trap = name in fields["guard_missed"]
+        days = _days(fields["guard_days_to_alarm_median"].get(name)) if trap else ""
+        p90 = _days(fields["guard_days_to_alarm_p90"].get(name)) if trap else ""
+        missed = f"{fields['guard_missed'][name]}" if trap else ""
+        right = f"{fields['guard_right_stratum'][name]:.0%}" if trap else ""
+        kept = fields["guard_saving_kept"][name]
+        false, most = fields["guard_false_alarms_per_100_days"][name], fields["guard_false_alarms_at_most"][name]
+        lines.append(
+            f"| {name} | {details['seeds'][name]} | {days} | {p90} | {missed} | {right} | {'-' if kept is None else f'{kept:.0%}'} | "
+            f"{fields['guard_requests_harmed'][name]:,.0f} | {false:.2f} (at most {most:.2f}) |"
+        )
+    medians = fields["others_days_to_alarm_median"]
+    called = list(dict.fromkeys(key.partition(": ")[2] for key in medians))
+    lines += ["", f"| median days to alarm | guard | {' | '.join(called)} |", f"|---|{'---:|' * (1 + len(called))}"]
+    for name in fields["guard_missed"]:
+        days = [_days(medians[f"{name}: {one}"]) for one in called]
+        lines.append(f"| {name} | {_days(fields['guard_days_to_alarm_median'][name])} | {' | '.join(days)} |")
+    return lines
+
+
+def _days(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f}"
