@@ -285,6 +285,9 @@ class PoolConfig(Section):
     """Always sent to the baseline, to compare with."""
     auto_rollback: bool = False
     """A stratum that fell below the floor goes back to the baseline by itself; else the alert proposes it."""
+    auto_release: bool = False
+    """A stratum that the guard gave back is the pilot's again, once shadow pairs have shown that it is within the margin (``shadow_percent``,
+    ``judge``)."""
     bad_answer_usd: Usd = Decimal("0.01")
     """What a bad answer costs you: alerts weigh it against what the stratum saves."""
     shadow_percent: Percent = 0

@@ -1,12 +1,14 @@
 """Watches the quality of answers: pilot against reference, in every stratum of every pool (``core/guard``). Runs beside ``watch``.
 
-    usage, rewards of lane p --> what the guard hears, by pool --> guard.evidence[q], q by pool
-    guard.evidence[q] of lane q --> one guard a pool --> alerts, and orders to give a stratum back
+    usage, rewards, pairs of lane p --> what the guard hears, by pool --> guard.evidence[q], q by pool
+    guard.evidence[q] of lane q --> one guard a pool --> alerts, orders to give a stratum back, focus
 
 1. A piece of a batch becomes one record a pool: counts of requests by stratum, arm and tenant, and opinions. No state.
 2. All of a pool meets in one lane, so the bound on false alarms is one for the whole pool. The tests are brought up to date every minute of
    the records' own time, which a demonstration may let pass faster (``guard.day_s``). An alarm opens an alert; where the pool has ``auto_rollback`` and it is a page, an order gives the unit's pilot traffic
    back to the baseline. Orders that people give are obeyed: what is rolled back is out of the tests until it is released.
+3. Pairs of a stratum that was given back are its way home (``core/guard/revalidation``): where they show that it is well, the order is released if the
+   pool has ``auto_release``. ``focus`` says where more reviews and shadow pairs are wanted; routers draw them.
 
 Tables: ``pool`` -> JSON of guard and alerts as they were at the last minute; ``pool`` + NUL + number -> what was heard since. A pool whose row cannot
 be read by this release begins anew.
@@ -39,8 +41,10 @@ from router.core.guard.alerts import (
 )
 from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
+from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import PREFIX
 from router.core.guard.unit import Arm
+from router.core.records import Focus
 from router.kafka.follow import Follower
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
@@ -74,6 +78,8 @@ class Book:
     stepped_ms: int
     alerts: dict[str, OpenAlert] = field(default_factory=dict)
     heard: int = 0
+    again: dict[str, Revalidation] = field(default_factory=dict)
+    focus: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -82,6 +88,7 @@ class Heard:
 
     requests: dict[tuple[str, Arm, str, int], list[int]] = field(default_factory=dict)
     said: list[list[Any]] = field(default_factory=list)
+    pairs: list[list[Any]] = field(default_factory=list)
 
     def attempt(self, found: Mapping[str, Any], arm: Arm, tenant: str, scale: int) -> None:
         """A record of ``usage``. Requests are counted by their first attempt."""
@@ -105,8 +112,13 @@ class Heard:
             [found["kind"], found["reward"], arm, found["stratum"], tenant, found["session"], asked_ms, at_ms]
         )
 
+    def pair(self, found: Mapping[str, Any], tenant: str, scale: int) -> None:
+        """A record of ``pairs``."""
+        self.pairs.append([float(found["verdict"]), found["stratum"], tenant, found["at_ms"] * scale])
+
     def dump(self) -> bytes:
-        return orjson.dumps({"requests": [[*part, *sums] for part, sums in self.requests.items()], "said": self.said})
+        requests = [[*part, *sums] for part, sums in self.requests.items()]
+        return orjson.dumps({"requests": requests, "said": self.said, "pairs": self.pairs})
 
 
 class GuardStage:
@@ -116,6 +128,7 @@ class GuardStage:
         names, config = context.names, context.config
         self._name = f"{names.group('watch')}-{NAME}"
         self._usage, self._rewards = names.of("usage"), names.of("rewards")
+        self._pairs, self._focus = names.of("pairs"), names.of("focus")
         self._evidence, self._alerts = names.of("guard.evidence"), names.of("alerts")
         self._control, self._dead = names.of("control"), names.of("dead-letter")
         self._pools: Mapping[str, PoolConfig] = config.pools
@@ -130,8 +143,8 @@ class GuardStage:
     def stage(self) -> Stage:
         return Stage(
             name=self._name,
-            sources=(self._usage, self._rewards, self._evidence),
-            outputs=frozenset({self._evidence, self._alerts, self._control, self._dead}),
+            sources=(self._usage, self._rewards, self._pairs, self._evidence),
+            outputs=frozenset({self._evidence, self._alerts, self._control, self._focus, self._dead}),
             handle=self.handle,
             tick=self.tick,
             index=self.index,
@@ -155,7 +168,11 @@ class GuardStage:
                 found = orjson.loads(value)
                 guard = Guard.load(self._settings(pool), found["guard"])
                 alerts = {unit: load(one) for unit, one in found["alerts"].items()}
-                books[pool] = Book(guard, found["stepped_ms"], alerts)
+                book = books[pool] = Book(guard, found["stepped_ms"], alerts)
+                book.focus = {name: (factors[0], factors[1]) for name, factors in found["focus"].items()}
+                for name, values in found["again"].items():
+                    book.again[name] = Revalidation(guard.settings.margin, guard.settings.judge_power)
+                    book.again[name].load(values)
             except (ValueError, LookupError, TypeError) as error:
                 log.warning("guard of pool %s begins anew: its state is not of this release (%s)", pool, error)
         for key in sorted(key for key in stored if b"\0" in key):
@@ -194,7 +211,9 @@ class GuardStage:
                 tenant = found.get("tenant")
                 tenant = tenant if tenant in self._tenants else OTHER
                 heard = pools.setdefault(pool, Heard())
-                if batch.tp.topic == self._usage:
+                if batch.tp.topic == self._pairs:
+                    heard.pair(found, tenant, self._scale)
+                elif batch.tp.topic == self._usage:
                     heard.attempt(found, arm, tenant, self._scale)
                 else:
                     heard.reward(found, arm, tenant, self._scale)
@@ -240,6 +259,14 @@ class GuardStage:
                 continue
             one = Opinion(signal=signal, value=value, arm=arm, place=place, asked_ms=asked_ms, session=session)
             guard.opinion(one, at_ms)
+        for verdict, stratum, tenant, at_ms in found["pairs"]:
+            place = _place(stratum, tenant)
+            fence = guard.fence_of(place)
+            if fence is None:
+                guard.pair(place, verdict, at_ms)
+            else:
+                margin, power = guard.settings.margin, guard.settings.judge_power
+                book.again.setdefault(fence, Revalidation(margin, power)).observe(verdict)
 
     def _step(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
         book.stepped_ms = now_ms
@@ -250,7 +277,35 @@ class GuardStage:
             name for name, one in book.alerts.items() if is_over(one, book.guard.units[name].evidence, now_ms)
         ]:
             self._close(pool, book, name, now_ms, unit)
+        self._let_go(pool, book, unit)
+        self._look_closer(pool, book, unit)
         self._store(pool, book, unit)
+
+    def _let_go(self, pool: str, book: Book, unit: UnitLike) -> None:
+        """What was given back and has shown that it is well is released, where the pool says so; a person may do it elsewhere."""
+        for name, trial in list(book.again.items()):
+            scope = scope_of(pool, name)
+            order = self._orders.get(scope)
+            if name not in book.guard.fenced:
+                del book.again[name]
+            elif trial.passed and self._pools[pool].auto_release and order is not None and order.by == BY:
+                reason = f"{trial.pairs} shadow pairs show that it is within the margin again"
+                released = replace(order, active=False, reason=reason, at=to_rfc3339(unit.now_ms), expires_at=None)
+                unit.emit(self._control, f"{scope}/rollback".encode(), encode(released))
+                del book.again[name]
+
+    def _look_closer(self, pool: str, book: Book, unit: UnitLike) -> None:
+        """Say where reviews and pairs are wanted, where that has changed by a quarter."""
+        attention = {name: shares for name, shares in book.guard.attention().items() if not name.startswith(PREFIX)}
+        whole = sum(share for share, _ in attention.values())
+        for name, (share, pairs) in attention.items():
+            factors = (len(attention) * share / whole, len(attention) * pairs / whole)
+            before = book.focus.get(name, (1.0, 1.0))
+            if all(0.75 * old < new < 1.25 * old for old, new in zip(before, factors, strict=True)):
+                continue
+            book.focus[name] = factors
+            record = Focus(pool=pool, stratum=name, reviews=factors[0], shadow=factors[1], at_ms=unit.now_ms)
+            unit.emit(self._focus, f"{pool}/{name}".encode(), encode(record))
 
     def _alarm(self, pool: str, book: Book, finding: Finding, unit: UnitLike) -> None:
         guard, name = book.guard, finding.unit
@@ -340,6 +395,8 @@ class GuardStage:
             "guard": book.guard.dump(),
             "stepped_ms": book.stepped_ms,
             "alerts": {name: alert.dump() for name, alert in book.alerts.items()},
+            "again": {name: trial.dump() for name, trial in book.again.items()},
+            "focus": book.focus,
         }
         unit.put(pool.encode(), orjson.dumps(found))
 
@@ -403,7 +460,8 @@ def _to_tell(findings: list[Finding], alerts: Mapping[str, OpenAlert]) -> Findin
 
 def latest(found: Mapping[str, Any]) -> int | None:
     """The latest time in what was collected, ms; ``None`` if it holds nothing."""
-    times = [(one[3] + 1) * STEP_MS - 1 for one in found["requests"]] + [one[7] for one in found["said"]]
+    times = [(one[3] + 1) * STEP_MS - 1 for one in found["requests"]]
+    times += [one[7] for one in found["said"]] + [one[3] for one in found["pairs"]]
     return max(times, default=None)
 
 

@@ -14,7 +14,7 @@ from router.contract.records import Alert, Control, Reward
 from router.core.guard.detector import DAY_MS
 from router.core.guard.unit import HOUR_MS
 from router.core.keyring import Keyring
-from router.core.records import PricedAttempt
+from router.core.records import JudgedPair, PricedAttempt
 from router.kafka.client import Client
 from router.stages.context import Context
 from router.stages.guard import BY, GuardStage
@@ -67,8 +67,9 @@ STRATA = ("chat/easy", "code/easy", "math/hard")
 class Installation:
     """Two stages after each other are one run: ``restart`` makes the second."""
 
-    def __init__(self, *, auto_rollback: bool) -> None:
+    def __init__(self, *, auto_rollback: bool, auto_release: bool = False) -> None:
         pool = {"models": ["small", "large"], "margin": 0.1, "auto_rollback": auto_rollback}
+        pool["auto_release"] = auto_release
         price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
         self.config = Config(models={"small": price, "large": price}, pools={"auto": pool}, tenants={"acme": {}})
         self.log = MemoryLog(self.stage(), partitions=3, clock=FakeClock(T0))
@@ -166,6 +167,64 @@ def test_an_order_of_a_person_takes_a_stratum_out_of_the_tests() -> None:
     one.log.produce("llm.control", b"stratum:auto/math/hard/rollback", encode(order))
     one.hours(72, {"math/hard": 0.5})
     assert one.alerts() == []
+
+
+PAIR = JudgedPair(
+    request_id="0" * 32,
+    pool="auto",
+    stratum="math/hard",
+    tenant="acme",
+    session=None,
+    model="small",
+    served_model="small-1",
+    reference_model="large",
+    cohort="pilot",
+    verdict=0.0,
+    judge="judge",
+    asked_ms=T0,
+    at_ms=T0,
+    inclusion=0.1,
+)
+
+
+def judge(one: Installation, verdict: float, count: int) -> None:
+    now_ms = one.log.clock.now_ms
+    for _ in range(count):
+        pair = replace(PAIR, verdict=verdict, at_ms=now_ms)
+        one.log.produce("llm.pairs", b"auto/math/hard", encode(pair))
+    one.log.run()
+
+
+def test_pairs_show_what_reviews_do_not_and_more_are_wanted_there() -> None:
+    one = Installation(auto_rollback=False)
+    one.hours(30, {})
+    for _ in range(10):
+        one.hours(3, {})
+        judge(one, 1.0, 20)
+        judge(one, 0.0, 20)
+    (alert, *_) = one.alerts()
+    assert (alert.stratum, alert.severity) == ("math/hard", "watch")  # for reviews see nothing of it
+    focus = [orjson.loads(record.value) for record in one.log.records("llm.focus")]
+    last = {record["stratum"]: record for record in focus}
+    assert last["math/hard"]["shadow"] > 2.0
+    assert last["chat/easy"]["reviews"] < 1.0
+
+
+@pytest.mark.parametrize("auto_release", [True, False])
+def test_what_shadow_pairs_show_to_be_well_is_released_where_the_pool_says_so(auto_release) -> None:
+    one = Installation(auto_rollback=True, auto_release=auto_release)
+    one.hours(24, {})
+    one.hours(72, {"math/hard": 0.5})
+    assert [order.active for order in one.orders()] == [True]
+    for _ in range(12):
+        one.hours(1, {})
+        judge(one, 0.0, 100)
+        one.restart()
+    one.log.advance(60_000, step_ms=20_000)
+    assert [order.active for order in one.orders()] == ([True, False] if auto_release else [True])
+    if auto_release:
+        assert "within the margin again" in one.orders()[-1].reason
+        assert one.alerts()[-1].state == "closed"
 
 
 def test_what_cannot_be_read_is_a_dead_letter_and_nothing_else_suffers() -> None:
