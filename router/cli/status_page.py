@@ -132,6 +132,10 @@ def _traffic(document: Json) -> Iterator[RenderableType]:
     on = traffic["escalations"]["value"]
     escalations = f", {count(on)} of cascades" if on else ""
     yield line(f"{calls} calls, {retries} retries, {fallbacks} fallbacks{escalations}")
+    if shadows := traffic["shadows"]["value"]:
+        in_time = percent(traffic["shadows_ok"]["value"] / shadows)
+        beside = dollars(document["cost"]["beside_nano_usd"]["value"])
+        yield line(f"{count(shadows)} answered a second time, unseen ({in_time} in time); with judging {beside}")
     final = count(traffic["requests"]["final"])
     if traffic["window"]:
         yield line(f"final up to {_clock(traffic['window']['final_to'])}: {final} results", "dim")

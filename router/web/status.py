@@ -21,7 +21,7 @@ from router.contract.times import from_rfc3339, to_rfc3339
 from router.web import verdict
 from router.web.lanes import Row, rows
 from router.web.quality import slices
-from router.web.sums import Slice, Sums, total
+from router.web.sums import BESIDE, Slice, Sums, total
 from router.web.view import At, View
 
 Json = dict[str, Any]
@@ -31,7 +31,7 @@ NOT_THERE_YET = {
     "reviews": "review queue",
     "budgets": "tenants' limits",
 }
-SUMMED = ("requests", "ok", "attempts", "retries", "fallbacks", "hedges", "escalations", "shadows")
+SUMMED = ("requests", "ok", "attempts", "retries", "fallbacks", "hedges", "escalations", "shadows", "shadows_ok")
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 
 
@@ -110,6 +110,7 @@ def _cost(final: Sums, still_open: Sums, window: Json | None, now_ms: int) -> Js
         }
         if hours
         else None,
+        "beside_nano_usd": _figure(final, still_open, BESIDE),
         "calls_of_unknown_cost": _figure(final, still_open, "cost_unknown"),
         "baseline_is": "an estimate: the same tokens at the baseline's price",
         "window": window,

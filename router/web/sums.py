@@ -34,7 +34,10 @@ COUNTS = (
     "cost_nano_usd",
     "baseline_cost_nano_usd",
     "cost_unknown",
+    "shadows_ok",
 )
+#: Of ``cost_nano_usd``: of cohort ``shadow``, second answers and their judging.
+BESIDE = "beside_nano_usd"
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ class Opinion:
 
 @dataclass(slots=True)
 class Sums:
-    """Counts of ``COUNTS`` by name, failed results by code, feedback by kind."""
+    """Counts of ``COUNTS`` and ``BESIDE`` by name, failed results by code, feedback by kind."""
 
     counts: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -62,6 +65,8 @@ class Sums:
         """Count a row in."""
         for name in COUNTS:
             self.counts[name] += getattr(row, name)
+        if row.cohort == "shadow":
+            self.counts[BESIDE] += row.cost_nano_usd
         self.errors.update(row.errors)
         for kind, count in row.feedback.items():
             self._opinion(kind, Opinion(count.n, (count.mean or 0.0) * count.n, count.repeats))

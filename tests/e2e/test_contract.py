@@ -29,7 +29,7 @@ def reasons(system):
 
 def rewards(system):
     """Of this file's requests: others have a pool of their own."""
-    return [one for one in system.values("rewards") if one["pool"] not in {"paced", "checked"}]
+    return [one for one in system.values("rewards") if one["pool"] not in {"paced", "checked", "looked"}]
 
 
 def of_run(values):

@@ -63,6 +63,17 @@ def test_money_an_hour_is_the_rate_since_the_first_window():
     assert cost["calls_of_unknown_cost"] == {"value": 2, "final": 2}
 
 
+def test_what_comes_beside_results_is_told_with_its_success_and_cost():
+    view = fresh_view()
+    view.fold(window(NOW_MS - MINUTE_MS, cost_nano_usd=100), NOW_MS)
+    beside = {"cohort": "shadow", "model": "large", "requests": 0, "ok": 0, "attempts": 0}
+    view.fold(window(NOW_MS - MINUTE_MS, **beside, shadows=10, shadows_ok=9, cost_nano_usd=40), NOW_MS)
+    found = build_status(view, NOW_MS)
+    told = (found["traffic"]["shadows"], found["traffic"]["shadows_ok"], found["cost"]["beside_nano_usd"])
+    assert [one["final"] for one in told] == [10, 9, 40]
+    assert found["cost"]["spent_nano_usd"]["final"] == 140
+
+
 def test_ages_grow_while_nobody_confirms():
     view = confirmed(View(setup=SETUP), NOW_MS - 7000)
     assert build_status(view, NOW_MS)["traffic"]["age_s"] == 7.0
