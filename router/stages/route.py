@@ -15,7 +15,6 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,7 +24,7 @@ from router.contract.errors import Code, PointsmanError, RejectCode
 from router.contract.records import DEFAULT_DEADLINE_MS, Lane, Origin
 from router.contract.requests import BadRequest, decode_request
 from router.contract.topics import DAY_MS, MIB
-from router.core.audit import decision_record, refusal_record
+from router.core.audit import decision_record
 from router.core.decide import decide
 from router.core.facts import Assignment, Choice, Refusal, RequestFacts
 from router.core.records import Order, Spending
@@ -40,11 +39,11 @@ from router.kafka.unit import UnitLike
 from router.stages import route_sessions
 from router.stages.admission import Admission
 from router.stages.context import Context
-from router.stages.dead_letter import dead_letter
 from router.stages.headers import passed_on
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
 from router.stages.route_paces import Paces, name_of
-from router.stages.route_records import bare_slip, facts_of, request_time_ms, slip_of
+from router.stages.route_records import facts_of, request_time_ms, slip_of
+from router.stages.route_refusals import MAX_SLIP_CHARACTERS, Refusals
 from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
 from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of
 from router.stages.taxonomy import Asking, Kind
@@ -59,7 +58,6 @@ SHADOWS_OF_ALL = 10
 
 #: Room for all of a work record but body and slip, below the topic's limit of 3 MiB.
 MAX_WORK_BYTES = 3 * MIB - 64 * 1024
-MAX_SLIP_CHARACTERS = 2 * MIB
 
 
 class Route:
@@ -106,6 +104,7 @@ class Route:
         self._checks = {name: checks_of(pool, config.models) for name, pool in config.pools.items()}
         self._follower = follower
         self._bodies = BodyReader(context.client)
+        self._refusals = Refusals(context, lane, stage=self._name, default_deadline_ms=self._default_deadline_ms)
         self._intake = Intake(config, self._requests, self._redispatch, self._bodies)
         self._admission = Admission(context) if lane == "batch" else None
 
@@ -164,7 +163,7 @@ class Route:
             if isinstance(item, Asked):
                 self._route(record, item, next(kinds), snapshot, unit)
             elif item is not None:
-                self._turn_down(record, item, unit)
+                self._refusals.turn_down(record, item, unit)
 
     def tick(self, now_ms: int, unit: UnitLike) -> None:
         """Sessions that were idle for too long are forgotten."""
@@ -176,18 +175,18 @@ class Route:
     def culprit(self, record: Any, unit: UnitLike) -> None:
         """Give up a record that ended the process again and again: a dead letter, and a result where one is possible."""
         error = PointsmanError("the record ended the process again and again", code=RejectCode.INTERNAL_ERROR)
-        self._bury(record, error, unit)
+        self._refusals.bury(record, error, unit)
         if record.topic == self._redispatch:
             if isinstance(order := read_order(record.value), Order):
-                self._turn_down(record, Unusable(error, None, order), unit)
+                self._refusals.turn_down(record, Unusable(error, None, order), unit)
             return
         key = key_that_fits(record.key)
         try:
             parsed = decode_request(record.value)
         except BadRequest as bad:
-            self._refuse_unread(record, bad, key, unit, code=Code.INVALID_REQUEST)
+            self._refusals.refuse_unread(record, bad, key, unit, code=Code.INVALID_REQUEST)
         else:
-            self._refuse_unread(record, bad_request(parsed, str(error)), key, unit, code=Code.INTERNAL_ERROR)
+            self._refusals.refuse_unread(record, bad_request(parsed, str(error)), key, unit, code=Code.INTERNAL_ERROR)
 
     def _route(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
         """Decide one attempt and send it on its way."""
@@ -236,9 +235,11 @@ class Route:
         if len(signed) > MAX_SLIP_CHARACTERS or (work is not None and len(work) > MAX_WORK_BYTES):
             if paced is not None and charged is not None:
                 unit.index.budgets.correct(paced, Spending(pool=paced.name, requests=1, charged=charged, cost=0))
-            self._turn_down(record, Unusable(bad_request(parsed, "is too large, written out"), asked.key, order), unit)
+            self._refusals.turn_down(
+                record, Unusable(bad_request(parsed, "is too large, written out"), asked.key, order), unit
+            )
         elif isinstance(found, Refusal):
-            self._emit_refusal(found, slip, signed, record, unit)
+            self._refusals.emit(found, slip, signed, record, unit)
         else:
             assert work is not None
             decision = decision_record(
@@ -347,63 +348,6 @@ class Route:
                 "checks": checks,
             }
         )
-
-    def _turn_down(self, record: Any, item: Unusable, unit: UnitLike) -> None:
-        """A request that cannot be read, or a body that is gone."""
-        error, order = item.error, item.order
-        if order is not None and order.mirror is not None:
-            return  # of a shadow: its request has its result
-        if order is not None:
-            refusal = Refusal(Code.INTERNAL_ERROR, str(error))
-            slip = bare_slip(
-                order.request_id,
-                item,
-                origin=order.origin,
-                at_ms=order.at_ms,
-                deadline_at_ms=order.deadline_at_ms,
-                lane=self._lane,
-            )
-            self._emit_refusal(refusal, slip, sign(slip, self._keyring), record, unit)
-            return
-        self._bury(record, error, unit)
-        if isinstance(error, BadRequest):
-            self._refuse_unread(record, error, item.key, unit, code=Code.INVALID_REQUEST)
-
-    def _refuse_unread(self, record: Any, error: BadRequest, key: bytes | None, unit: UnitLike, *, code: Code) -> None:
-        """The decision of attempt 0 for a request that is answerable but nothing more, if it is that."""
-        if error.request_id is None:
-            return
-        at_ms = request_time_ms(record, unit.now_ms)
-        slip = bare_slip(
-            error.request_id,
-            Unusable(error, key),
-            origin=Origin(topic=record.topic, partition=record.partition, offset=record.offset),
-            at_ms=at_ms,
-            deadline_at_ms=at_ms + self._default_deadline_ms,
-            lane=self._lane,
-        )
-        signed = sign(slip, self._keyring)
-        if len(signed) > MAX_SLIP_CHARACTERS:
-            slip = replace(slip, metadata=None)
-            signed = sign(slip, self._keyring)
-        # The full message is in the dead letter. Behind "not" it shows a value, which may be prompt text.
-        self._emit_refusal(Refusal(code, str(error).partition(", not ")[0]), slip, signed, record, unit)
-
-    def _emit_refusal(self, refusal: Refusal, slip: Slip, signed: str, record: Any, unit: UnitLike) -> None:
-        decision = refusal_record(
-            refusal,
-            request_id=slip.request_id,
-            tenant=slip.tenant,
-            at_ms=unit.now_ms,
-            lane=self._lane,
-            origin=slip.origin,
-        )
-        key = slip.request_id.encode()
-        headers = [("slip", signed.encode()), *passed_on(record.headers)]
-        unit.emit(self._decisions, key, encode(decision), partition=unit.by_key(self._decisions, key), headers=headers)
-
-    def _bury(self, record: Any, error: PointsmanError, unit: UnitLike) -> None:
-        unit.emit(self._dead, *dead_letter(record, error, stage=self._name, at_ms=unit.now_ms))
 
     def _keep_snapshot(self, snapshot: Snapshot, unit: UnitLike) -> None:
         """Write a version to the log before the lane's first decision by it, and again each day that it lasts."""
