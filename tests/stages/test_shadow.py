@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import orjson
 import pytest
 
 from router.config import loads
 from router.contract.codec import decode, encode
 from router.contract.ids import request_id
-from router.contract.records import Decision, MetricWindow, Reward, Work
+from router.contract.records import Decision, MetricWindow, ReviewItem, Reward, Work
 from router.core.beside import swapped
-from router.core.records import Focus, JudgedPair, PricedAttempt
+from router.core.records import Focus, JudgedPair, PricedAttempt, Spending
+from router.history.audit import ListPrice, audit
 from router.history.replay import Snapshots, Verdict, replay
 from router.stages import account, feedback
 from tests.stages.system import NAMES, System
@@ -34,6 +38,8 @@ weights = { small = 1.0 }
 holdout_percent = 0
 shadow_percent = 100
 """
+PRICES = (("small", 100, 400), ("large", 2000, 8000), ("arbiter", 1000, 1000))
+BUDGET = 'policy = "squarecb"\nobjective = "budget"\nbudget_usd_per_request = 1\nepsilon = 0.5'
 JUDGED = CONFIG + 'judge = "arbiter"\n'
 
 
@@ -342,3 +348,60 @@ class TestLimits:
         system.log.advance(2000, step_ms=100)
         assert "a" in system.results()
         assert system.works("large") == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_comes_twice_or_crashes_the_topics_agree_to_the_nano_dollar(seed):
+    dice = random.Random(seed)
+    system = Shadowed(JUDGED.replace("shadow_percent = 100", "shadow_percent = 60") + "reviews_per_day = 500\n")
+    for number in range(60):
+        what = dice.random()
+        outcomes = system.log.records(NAMES.of("outcomes"))
+        if what < 0.5 or not outcomes:
+            system.answers["large"] = dice.choice(["ok", "ok", "error"])
+            system.answers["small"] = dice.choice(["ok", "ok", "ok", "error"])
+            system.ask(f"r{dice.randrange(number // 2 + 1)}", lane=dice.choice(["interactive", "batch"]))
+        elif what < 0.75:
+            again = dice.choice(outcomes)
+            system.log.produce(again.topic, again.key, again.value, partition=again.partition)
+        else:
+            system.log.restart(dice.choice(system.stages))
+        if dice.random() < 0.7:
+            system.log.advance(dice.choice([50, 500, 3000]), step_ms=100)
+    system.log.advance(200_000, step_ms=5000)
+    answered = {one.id for one in system.results().values() if one.error is None}
+    works = [one for model in ("small", "large", "arbiter") for one in system.works(model) if one.attempt > 100]
+    beside = Counter((one.request_id, one.attempt) for one in works)
+    assert beside
+    assert set(beside.values()) == {1}
+    assert {request for request, _ in beside} <= answered
+    pairs = Counter(one.request_id for one in system.all(JudgedPair, "pairs"))
+    assert pairs
+    assert set(pairs.values()) == {1}
+    seen = Counter((one.request_id, one.attempt) for one in system.all(ReviewItem, "reviews"))
+    assert seen
+    assert set(seen.values()) == {1}
+    topics = NAMES.all(list(system.context.config.models))
+    prices = {name: ListPrice(prompt=cost, completion=more) for name, cost, more in PRICES}
+    records = [record for topic in topics for record in system.log.records(topic)]
+    report = audit(records, prices=prices, now_ms=system.clock())
+    ours = [
+        one for one in report.problems if not (one.startswith("outcome ") and one.endswith(" times"))
+    ]  # we did that
+    assert (ours, report.unchecked) == ([], ())
+    assert report.figures["shadows"] > 0
+    assert system.replayed() == {Verdict.IDENTICAL}
+
+
+def test_a_pools_budget_for_its_requests_pays_for_no_shadow():
+    config = JUDGED.replace('policy = "fixed"\nweights = { small = 1.0 }', BUDGET)
+    system = Shadowed(config)
+    for number in range(30):
+        system.ask(f"r{number}")
+        system.log.advance(300, step_ms=100)
+    usage, lanes = system.all(PricedAttempt, "usage"), ("spending", "spending.batch")
+    told = [one for lane in lanes for one in system.all(Spending, lane)]
+    for shadow in (True, False):
+        paid = sum(one.cost_nano_usd for one in usage if (one.cohort == "shadow") == shadow)
+        assert sum(one.cost for one in told if one.shadow == shadow) == paid > 0
+    assert sum(one.requests for one in told if one.shadow) == len([one for one in usage if one.cohort == "shadow"])
