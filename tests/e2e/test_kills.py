@@ -57,19 +57,17 @@ def test_a_submit_that_is_killed_goes_on_with_one_line_a_line(system):
 
 
 def test_cascades_and_judges_are_answered_once_whatever_is_killed(system):
-    """Answers that are held, orders to escalate and to judge, and review items are in the same transactions as all else."""
-    count = 120
-    wanted = [(pool, f"{pool}-killed-{n}") for n in range(count) for pool in ("checked", "judged")]
+    """Answers that are held, orders to escalate and to judge, shadows and pairs are in the same transactions as all else."""
+    count, pools = 80, ("checked", "judged", "doubled")
+    wanted = [(pool, f"{pool}-killed-{n}") for n in range(count) for pool in pools]
     sent = [request(name, model=pool, text=f"what of {name}?") for pool, name in wanted]
     with system.reading("results") as reader:
         for round_, name in enumerate(("settle", "route", "workers", "settle")):
             system.produce("requests", sent[round_ * 60 : (round_ + 1) * 60])
             assert wait_for(lambda name=name: name in system.processes, 30)
             system.signal(name)
-        reader.until(
-            lambda reads: sum(len(ids_of(reads, f"{pool}-killed")[0]) for pool in ("checked", "judged")) >= 240, 90
-        )
-        for pool in ("checked", "judged"):
+        reader.until(lambda reads: sum(len(ids_of(reads, f"{pool}-killed")[0]) for pool in pools) >= 3 * count, 90)
+        for pool in pools:
             times, codes = ids_of(reader.reads, f"{pool}-killed")
             assert codes == {"ok": count}
             assert set(times.values()) == {1}
@@ -77,5 +75,18 @@ def test_cascades_and_judges_are_answered_once_whatever_is_killed(system):
     ours = [one["router"] for one in results if one["custom_id"].startswith(("checked-killed", "judged-killed"))]
     assert all(one["cost_nano_usd"] == sum(each["cost_nano_usd"] or 0 for each in one["attempts"]) for one in ours)
     assert {each["reason"] for one in ours for each in one["attempts"]} >= {"routed", "escalate", "judge"}
+    doubled = {one["id"] for one in results if one["custom_id"].startswith("doubled-killed")}
+    drawn = {
+        one["request_id"]
+        for one in system.values("decisions")
+        if one["request_id"] in doubled and one["attempt"] == 1 and one["sample"] is not None
+    }
+
+    def pairs():
+        return Counter(one["request_id"] for one in system.values("pairs") if one["request_id"] in doubled)
+
+    assert wait_for(lambda: len(pairs()) >= len(drawn), 60)
+    assert set(pairs()) == drawn
+    assert set(pairs().values()) == {1}
     report = system.audit(within_s=60)
     assert (report.problems, report.unchecked) == ((), ())
