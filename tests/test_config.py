@@ -422,6 +422,12 @@ def test_the_sasl_password_comes_from_a_variable_or_a_file(tmp_path):
             with_pool("models = ['small']\nshadow_percent = 5"),
             "pools.auto.shadow_percent: has no effect: the pool has one",
         ),
+        (SMALLEST + "[reviews]\nredact = 'no.such:hook'", "reviews.redact: no.such:hook: No module named"),
+        (
+            SMALLEST + "[reviews]\nredact = 'os:no_such_hook'",
+            "reviews.redact: os:no_such_hook: module 'os' has no attribute",
+        ),
+        (SMALLEST + "[reviews]\nredact = 'os:sep'", "reviews.redact: os:sep: is no function"),
         (with_pool("models = ['small']\njudge = 'large'"), "pools.auto.judge: has no effect without shadow_percent"),
         (with_pool("models = ['small']\nshadow_usd_per_day = 5"), "pools.auto.shadow_usd_per_day: has no effect"),
         (

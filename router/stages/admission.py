@@ -8,6 +8,7 @@ than ``TRUST_S`` ago and before settle last spoke is then settled too. The gate 
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Iterator
 from typing import Any
 
 from router.contract.codec import decode
@@ -54,12 +55,19 @@ class Admission(Follower):
 
     def open(self) -> bool:
         """Whether batch requests may be read."""
-        now_ms = self._clock()
-        lagging = any(
-            now_ms - load.at_ms < CURRENT_MS and load.at_ms - load.read_to_ms > LAG_MS and load.open.get("batch", 0)
-            for load in self._loads.values()
-        )
+        lagging = any(load.open.get("batch", 0) for load in self._lagging())
         return not lagging and self.in_work() < self._max_inflight
+
+    def calm(self) -> bool:
+        """Whether there is time for what nobody waits for: batch requests may be read, and settle has no backlog of any kind."""
+        return not any(self._lagging()) and self.open()
+
+    def _lagging(self) -> Iterator[Load]:
+        """Partitions of settle that have fallen behind, as they say now."""
+        now_ms = self._clock()
+        for load in self._loads.values():
+            if now_ms - load.at_ms < CURRENT_MS and load.at_ms - load.read_to_ms > LAG_MS:
+                yield load
 
     def _take(self, record: Any) -> None:
         if record.value is None:

@@ -267,7 +267,7 @@ class Route:
         shadows, pool, order = unit.index.shadows, asked.parsed.model, asked.order
         assert order is not None
         if order.reason == "shadow":
-            admitted = self._admission is not None and self._admission.open()
+            admitted = self._admission is not None and self._admission.calm()
             if not admitted or not shadows.room(pool, self._shadow_limits, self._most_shadows, unit.now_ms):
                 return
         facts = facts_of(asked, kind, now_ms=unit.now_ms, deadline_at_ms=order.deadline_at_ms)

@@ -13,10 +13,11 @@ from router.contract.codec import decode, encode
 from router.contract.ids import request_id
 from router.contract.records import Decision, MetricWindow, ReviewItem, Reward, Work
 from router.core.beside import swapped
-from router.core.records import Focus, JudgedPair, PricedAttempt, Spending
+from router.core.records import Focus, JudgedPair, Load, PricedAttempt, Spending
 from router.history.audit import ListPrice, audit
 from router.history.replay import Snapshots, Verdict, replay
 from router.stages import account, feedback
+from router.testing import FakeClock
 from tests.stages.system import NAMES, System
 
 CONFIG = """
@@ -337,6 +338,16 @@ class TestLimits:
             system.ask(f"r{number}")
             system.log.advance(200, step_ms=100)
         assert len(system.works("large")) == 2  # a tenth of 80, of which a lane has a quarter
+
+    @pytest.mark.parametrize(("behind_ms", "sent"), [(2_000, 0), (100, 1)])
+    def test_none_while_settle_is_behind(self, behind_ms, sent):
+        system, now_ms = Shadowed(CONFIG), FakeClock().now_ms
+        load = Load(stage="settle", partition=9, at_ms=now_ms, read_to_ms=now_ms - behind_ms)
+        system.log.produce(NAMES.of("load"), b"settle/9", encode(load))
+        system.ask("a")
+        system.log.run()
+        assert "a" in system.results()
+        assert len(system.works("large")) == sent
 
     def test_none_while_batch_is_not_admitted(self):
         system = Shadowed(CONFIG.replace("[pools.auto]", "[route]\nmax_inflight = 1\n[pools.auto]"))
