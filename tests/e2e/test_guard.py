@@ -42,8 +42,8 @@ def test_a_bad_stratum_is_given_back_and_released(system):
     assert (alert["state"], alert["severity"]) == ("open", "page")
     assert alert["effect"]["low"] > 0.1
     assert alert["reference"]["n"] > 10
-    assert wait_for(lambda: [one for one in system.values("control") if one["by"] == "pointsman guard"], 10)
-    order = next(one for one in system.values("control") if one["by"] == "pointsman guard")
+    assert wait_for(lambda: [one for one in system.values("control") if one.get("by") == "pointsman guard"], 10)
+    order = next(one for one in system.values("control") if one.get("by") == "pointsman guard")
     assert order["scope"].startswith(f"stratum:{POOL}/")
 
     def after(name):
