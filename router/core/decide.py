@@ -71,7 +71,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Choice | Refusal:
 def _to_judge(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts | None) -> Choice | Refusal:
     """To the model that the order names, whatever pool it is in, as long as it is well."""
     judge, first = snapshot.models.get(facts.prefer or ""), facts.first
-    if judge is None or first is None:
+    if judge is None or first is None or (facts.mirror is not None and pool is None):
         return Refusal(Code.NO_MODEL_AVAILABLE, f"there is no judge {(facts.prefer or '')[:80]!r}")
     candidate = candidate_of(facts, snapshot, judge, pin=None)
     if candidate.excluded is None and (sick := unwell(facts, snapshot, judge.name)) is not None:

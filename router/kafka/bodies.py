@@ -8,16 +8,24 @@ compaction or an abort has emptied gives ``None``.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
+from router.contract.errors import Unavailable
 from router.kafka.admin import partitions_of
 from router.kafka.client import Client
 
+log = logging.getLogger(__name__)
+
 Place = tuple[str, int, int]
+
+#: Between tries while Kafka does not answer.
+RETRY_S = 0.5
 
 #: Reading on to a wanted record up to this many offsets away is cheaper than seeking to it.
 NEAR_OFFSETS = 500
@@ -65,6 +73,15 @@ class BodyReader:
             found = await self._read({tp: sorted(offsets) for tp, offsets in wanted.items()})
             await self._pause(sum(len(record.value or b"") for record in found.values()))
         return [found.get(place) for place in places]
+
+    async def fetch_in_the_end(self, places: Sequence[Place]) -> list[ConsumerRecord | None]:
+        """``fetch``, which waits for as long as Kafka does not answer: for stages, where an error would be blamed on the records in hand."""
+        while True:
+            try:
+                return await self.fetch(places)
+            except (KafkaError, Unavailable) as error:
+                log.warning("cannot read %d records at their places yet: %r", len(places), error)
+                await asyncio.sleep(RETRY_S)
 
     async def _read(self, wanted: Mapping[TopicPartition, list[int]]) -> dict[Place, ConsumerRecord]:
         consumer = self._consumer

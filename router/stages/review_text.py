@@ -58,7 +58,7 @@ class ReviewText:
     async def prefetch(self, batch: Batch) -> list[Any]:
         """For each item the records of its request and of its answer; ``None`` for what cannot be read."""
         places = [_places(record.value) for record in batch.records]
-        found = iter(await self._bodies.fetch([place for both in places for place in both]))
+        found = iter(await self._bodies.fetch_in_the_end([place for both in places for place in both]))
         return [[next(found) for _ in both] for both in places]
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:

@@ -11,18 +11,16 @@ Each record becomes one of
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from aiokafka.errors import KafkaError
 
 from router.config import Config
 from router.contract.codec import decode
-from router.contract.errors import BadRecord, PointsmanError, RejectCode, Unavailable
+from router.contract.errors import BadRecord, PointsmanError, RejectCode
 from router.contract.records import Origin
 from router.contract.requests import BadRequest, ParsedRequest, decode_request
 from router.contract.values import value
@@ -33,16 +31,13 @@ from router.core.judging import URL, comparison, question
 from router.core.prompt import read_body
 from router.core.records import Order
 from router.core.tokens import TokenCount, read
-from router.kafka.bodies import BodyReader, Place
+from router.kafka.bodies import BodyReader
 from router.kafka.transport import Batch
 
 log = logging.getLogger(__name__)
 
 #: A key travels in the slip, there and back; longer ones are refused.
 MAX_KEY_BYTES = 16 * 1024
-
-#: Between tries to read bodies while Kafka does not answer.
-RETRY_S = 0.5
 
 #: An estimate this near to a limit (a context window, the border of a band) is counted again, exactly: as a rule
 #: estimates err by less.
@@ -99,23 +94,14 @@ class Intake:
             for order in orders
             if isinstance(order, Order)
         ]
-        found = iter(await self._read_bodies(places))
+        found = iter(await self._bodies.fetch_in_the_end(places))
         judged = [_judged_in(order) if isinstance(order, Order) else [] for order in orders]
         flat = [(one.topic, one.partition, one.offset) for several in judged for one in several]
-        answers = iter(await self._read_bodies(flat))
+        answers = iter(await self._bodies.fetch_in_the_end(flat))
         return [
             (order, next(found), [next(answers) for _ in several]) if isinstance(order, Order) else (order, None, [])
             for order, several in zip(orders, judged, strict=True)
         ]
-
-    async def _read_bodies(self, places: Sequence[Place]) -> Sequence[Any]:
-        """Waits for as long as Kafka does not answer: an error here would be blamed on the orders in hand."""
-        while True:
-            try:
-                return await self._bodies.fetch(places)
-            except (KafkaError, Unavailable) as error:
-                log.warning("cannot read the bodies of %d further attempts yet: %r", len(places), error)
-                await asyncio.sleep(RETRY_S)
 
     def read(self, batch: Batch) -> Sequence[Item]:
         """One item a record; ``None`` for what is neither request nor order, too."""

@@ -307,7 +307,7 @@ class Settle:
             baseline_output_nano_usd_per_token=None if of_baseline.unpriced else of_baseline.output_nano_usd_per_token,
         )
         unit.emit(self._usage, slip.request_id.encode(), encode(usage))
-        if slip.mirror is not None:
+        if slip.mirror is not None and slip.pool is not None:
             unit.index.spend(slip, requests=1, charged=slip.charged or 0, cost=charge.cost_nano_usd or 0)
         elif slip.pool in self._paced:
             unit.index.spend(slip, cost=charge.cost_nano_usd or 0)

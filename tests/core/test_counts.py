@@ -92,6 +92,29 @@ def test_a_shadow_attempt_is_no_attempt_but_its_tokens_and_cost_count():
     assert (sum_of(counts, "prompt_tokens"), sum_of(counts, "cost_nano_usd")) == (10, 7)
 
 
+def test_of_shadows_those_count_as_ok_that_answered_in_time():
+    counts = Counts()
+    counts.add_attempt(**attempt("shadow"), beside=True)
+    counts.add_attempt(**attempt("shadow"), beside=True, in_time=False)
+    assert (sum_of(counts, "shadows"), sum_of(counts, "shadows_ok")) == (2, 1)
+
+
+def test_the_judge_of_a_pair_is_no_part_of_a_cascade():
+    counts = Counts()
+    counts.add_attempt(**attempt("judge"), beside=True)
+    counts.add_attempt(**attempt("judge"))
+    assert (sum_of(counts, "attempts"), sum_of(counts, "escalations"), sum_of(counts, "shadows_ok")) == (2, 1, 0)
+
+
+def test_sums_of_an_earlier_release_are_read():
+    counts = Counts()
+    counts.add_attempt(**attempt("shadow"))
+    sums, *rest = counts.to_json()
+    old = Counts.from_json([sums[:-1], *rest])
+    old.merge(counts)
+    assert (sum_of(old, "shadows"), sum_of(old, "shadows_ok")) == (2, 1)
+
+
 def test_an_unknown_cost_is_counted_and_never_zero():
     counts = Counts()
     counts.add_attempt(**attempt(cost=None))

@@ -68,3 +68,11 @@ def test_a_further_attempt_is_not_drawn_again():
     first = First(stratum="math/hard", cohort="pilot", propensity=0.7, policy_version="thompson:7", model="small")
     again = decide(facts(attempt=2, reason="retry", first=first, prefer="small", pace=1.0), world)
     assert (again.model, again.sample) == ("small", None)
+
+
+def test_where_the_pool_is_gone_neither_a_shadow_nor_a_judge_is_asked():
+    mirror = Mirror(of=1, model="small", served_model="small", answer_at=PLACE, inclusion=0.1, shadow="large")
+    first = First(stratum="math/hard", cohort="pilot", propensity=0.7, policy_version="thompson:7", model="small")
+    for reason in ("shadow", "judge"):
+        asked = facts(attempt=201, reason=reason, first=first, mirror=mirror, prefer="mid", target="gone")
+        assert isinstance(decide(asked, snapshot()), Refusal)

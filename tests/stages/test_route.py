@@ -13,9 +13,10 @@ from router.contract.topics import MAX_REQUEST_BYTES, Names
 from router.core.records import First, Load, Order
 from router.core.slip import Keyring, verify
 from router.core.snapshot import Snapshot
+from router.kafka import bodies
 from router.kafka.bodies import BodyReader
 from router.kafka.client import Client
-from router.stages import route_intake, route_sessions
+from router.stages import route_sessions
 from router.stages.context import Context
 from router.stages.route import build
 from router.stages.route_intake import MAX_KEY_BYTES
@@ -615,7 +616,7 @@ def test_a_body_that_is_gone_or_not_what_it_was_ends_with_an_internal_error(worl
 
 def test_orders_wait_while_kafka_does_not_answer_and_are_not_blamed_for_it(world, monkeypatch):
     """An error of ``prefetch`` would end the process; after three of them an order of the batch would be given up."""
-    monkeypatch.setattr(route_intake, "RETRY_S", 0.0)
+    monkeypatch.setattr(bodies, "RETRY_S", 0.0)
     asked = world.ask()
     world.order(asked)
     failures = [KafkaConnectionError("away"), KafkaTimeoutError(), Unavailable("no broker")]
