@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 NOT_THERE_YET = {
     "quality.blind": "slices where nothing could be noticed: `pointsman guard power` says it",
-    "reviews": "review queue",
+    "reviews": "length of the review queue: `pointsman review` works through it",
     "budgets": "tenants' limits",
 }
 SUMMED = ("requests", "ok", "attempts", "retries", "fallbacks", "hedges", "escalations", "shadows", "shadows_ok")
