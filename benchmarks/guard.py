@@ -229,9 +229,9 @@ def _coverage(report: Report, found: dict[str, list[Json]]) -> None:
     share = inside / len(effects) if effects else None
     report.add(
         "the effect's interval at the alarm holds the truth",
-        None if share is None else round(share, 3),
-        f"of {len(effects)} alarms, where nobody lies",
-        goal=f">= {1 - ALPHA:g}",
+        None if share is None else round(100 * share, 1),
+        f"% ({inside} of {len(effects)} alarms, where nobody lies)",
+        goal=f">= {100 * (1 - ALPHA):g}",
         met=None if share is None else share >= 1 - ALPHA,
     )
     report.fields["guard_effect_coverage"] = None if share is None else round(share, 4)
@@ -258,7 +258,7 @@ def _alone(report: Report) -> None:
             met=100 * low / days <= bound,
         )
     cost = checks.cost()
-    report.add("a signal, heard by its stratum and four slices", round(cost["us_per_signal"], 1), "us")
+    report.add("a signal, heard by its stratum and five slices", round(cost["us_per_signal"], 1), "us")
     report.add("an hour's step of a unit", round(cost["us_per_step"], 1), "us")
     report.add("memory of a unit after two months", round(cost["kib_per_unit"]), "KiB")
     report.fields |= {f"guard_{name}": round(value, 1) for name, value in cost.items()}
