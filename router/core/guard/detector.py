@@ -49,8 +49,8 @@ class Detector:
         self.began_ms = np.where(self.cusum <= 0.0, float(now_ms), self.began_ms)
 
     def pass_to(self, now_ms: int) -> None:
-        """Time passes without an observation."""
-        days = (now_ms - self.now_ms) / DAY_MS
+        """Time passes; of a longer one without an observation a day counts, for where nothing is seen nothing can be shown."""
+        days = min(1.0, (now_ms - self.now_ms) / DAY_MS)
         if days > 0.0:
             self.log_m = np.logaddexp(self.log_m, self._log_prior + np.log(days))
             self.now_ms = now_ms

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from router.core.guard import events, means, pairs, past
@@ -35,7 +36,9 @@ _PRIOR_PAIRS, _PRIOR_SPREAD = 50.0, 15.0
 _JUDGED_KEPT: Final = 2000.0
 #: A judge's taste is that of so many verdicts.
 _LATELY: Final = 100.0
-_TENANTS_KEPT: Final = 64
+_TENANTS_KEPT, _OTHERS = 64, "\0others"
+#: Conversations told apart in a day; further ones share as many places.
+_SESSIONS_KEPT: Final = 20_000
 _SESSION_OPINIONS: Final = 2
 #: Judgements of the pilot belong to its past after so many days, and which they are.
 PAST_DAYS: Final = 7
@@ -67,7 +70,7 @@ class Block:
 
 @dataclass(slots=True)
 class Tenant:
-    """Of a tenant in this unit: requests and events, fading with a week."""
+    """Of a tenant in this unit: requests, and events as far as they counted, fading with a week."""
 
     requests: float = 0.0
     events: float = 0.0
@@ -100,8 +103,8 @@ class Unit:
         """So many requests of an arm in the hour of ``at_ms``."""
         self.hours.setdefault(at_ms // HOUR_MS, [0.0, 0.0])[arm == "pilot"] += count
         self._sums("requests", at_ms)[arm == "pilot"].n += count
-        if tenant is not None and (tenant in self.tenants or len(self.tenants) < _TENANTS_KEPT):
-            self.tenants.setdefault(tenant, Tenant()).requests += count
+        if tenant is not None:
+            self.tenants.setdefault(self._bucket(tenant), Tenant()).requests += count
 
     def event(
         self, signal: str, arm: Arm, asked_ms: int, now_ms: int, *, bad: float = 1.0, tenant: str | None = None
@@ -139,6 +142,8 @@ class Unit:
             return True
         if now_ms // DAY_MS != self._sessions_day:
             self._sessions_day, self.sessions = now_ms // DAY_MS, Counter()
+        if session not in self.sessions and len(self.sessions) >= _SESSIONS_KEPT:
+            session = f"\0{xxhash.xxh32_intdigest(session.encode()) % _SESSIONS_KEPT}"
         self.sessions[session] += 1
         return self.sessions[session] <= _SESSION_OPINIONS
 
@@ -169,8 +174,6 @@ class Unit:
             self.detector.observe(self._pending, now_ms)
             self._pending = np.zeros(len(self.grid.prior))
             self._touched = False
-        else:
-            self.detector.pass_to(now_ms)
         self._forget(now_ms)
 
     def _judge_block(self, signal: str, block: Block, now_ms: int) -> None:
@@ -263,15 +266,21 @@ class Unit:
         """The weight of one more event of a tenant, 0..1."""
         if tenant is None:
             return 1.0
-        mine = self.tenants.get(tenant)
+        name = self._bucket(tenant)
+        mine = self.tenants.get(name)
         if mine is None:
-            return 1.0 if len(self.tenants) < _TENANTS_KEPT else 0.5
+            return 1.0
         requests = sum(one.requests for one in self.tenants.values())
         others = sum(one.events for one in self.tenants.values()) - mine.events
-        mine.events += 1.0
-        if mine.requests * 2.0 >= requests:
-            return 1.0
-        return min(1.0, (5.0 + 2.0 * others) / mine.events)
+        weight = 1.0
+        if name == _OTHERS or mine.requests * 2.0 < requests:
+            weight = min(1.0, max(0.0, 5.0 + 2.0 * others - mine.events))
+        mine.events += weight
+        return weight
+
+    def _bucket(self, tenant: str) -> str:
+        """Tenants beyond the first ``_TENANTS_KEPT`` are one."""
+        return tenant if tenant in self.tenants or len(self.tenants) < _TENANTS_KEPT - 1 else _OTHERS
 
     def _sums(self, signal: str, at_ms: int) -> list[Sums]:
         return self.days.setdefault(at_ms // DAY_MS, {}).setdefault(signal, [Sums(), Sums()])
