@@ -1,4 +1,4 @@
-"""``pin ban drain release``: orders of a person, in force on every router within two seconds."""
+"""``pin ban drain rollout holdout rollback release``: orders of a person, in force on every router within two seconds."""
 
 from __future__ import annotations
 
@@ -61,6 +61,38 @@ def ban(config: Config, scope: str, **how: Any) -> None:
 def drain(config: Config, scope: str, **how: Any) -> None:
     """Send a model (SCOPE model:M) no new work; what is queued is served."""
     _order(config, scope, "drain", {}, **how)
+
+
+@click.command
+@click.argument("scope")
+@signed
+@standing
+@common
+def rollback(config: Config, scope: str, **how: Any) -> None:
+    """Give the pilot's traffic of SCOPE (stratum:P/CLASS/BAND, tenant:T, pool:P, all) back to the baseline; release undoes it."""
+    _order(config, scope, "rollback", {}, **how)
+
+
+@click.command
+@click.argument("scope")
+@click.argument("percent", type=click.FloatRange(0, 100))
+@signed
+@standing
+@common
+def rollout(config: Config, scope: str, percent: float, **how: Any) -> None:
+    """Let the policy decide PERCENT of what the holdout leaves of SCOPE (pool:P, stratum:P/CLASS/BAND, tenant:T, all)."""
+    _order(config, scope, "rollout", {"percent": percent}, **how)
+
+
+@click.command
+@click.argument("scope")
+@click.argument("percent", type=click.FloatRange(0, 100))
+@signed
+@standing
+@common
+def holdout(config: Config, scope: str, percent: float, **how: Any) -> None:
+    """Keep PERCENT of SCOPE (pool:P, stratum:P/CLASS/BAND, tenant:T, all) on the baseline, to compare with."""
+    _order(config, scope, "holdout", {"percent": percent}, **how)
 
 
 @click.command
