@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 @common
-def alerts(config: Config, context: click.Context, *, all_: bool, as_json: bool) -> None:
+def alerts(context: click.Context, config: Config, *, all_: bool, as_json: bool) -> None:
     """Show open alerts: what was seen, what is at stake, what to do and how to undo it."""
     if context.invoked_subcommand is not None:
         return

@@ -49,6 +49,13 @@ def test_a_bad_stratum_is_given_back_and_released(system):
     def after(name):
         return {one["router"]["model"] for one in send(system, name, 30)}
 
+    shown = system.run("alerts").stdout
+    assert f"page: {POOL}/{alert['stratum']}" in shown
+    assert "undo       pointsman release" in shown
+    assert system.run("alerts", "ack", alert["id"][:8], "--by", "ann", "--reason", "on it").returncode == 0
+    assert wait_for(
+        lambda: any(one["id"] == alert["id"] and one["state"] == "acknowledged" for one in system.values("alerts")), 20
+    )
     assert wait_for(lambda: after(f"guarded-after-{dice.random()}") == {"large"}, 20)
     system.run("release", order["scope"], "rollback", "--by", "ann", "--reason", "mended")
     assert wait_for(
