@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
 from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import ALL
@@ -38,7 +37,6 @@ class Story:
     world: World
     seed: int
     findings: list[tuple[float, Finding]] = field(default_factory=list)
-    rollbacks: dict[str, float] = field(default_factory=dict)
     releases: list[tuple[float, str]] = field(default_factory=list)
     pairs: int = 0
     reviews: int = 0
@@ -266,15 +264,9 @@ class Player:
         if finding.severity == "watch":
             self._watched[finding.unit] = day
         else:
-            self.story.rollbacks.setdefault(finding.unit, day)
             self.guard.fence(finding.unit, now_ms)
             self._again[finding.unit] = Revalidation(self.world.margin, self.settings.judge_power)
             self._fence()
 
     def _fence(self) -> None:
         self._fenced = np.array([self.guard.fence_of(cell.place) is not None for cell in self.stream.cells])
-
-
-def days_of(ms: int) -> float:
-    """Days since the start."""
-    return (ms - START_MS) / DAY_MS

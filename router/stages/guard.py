@@ -338,6 +338,8 @@ class GuardStage:
     def _obey(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
         """Fence what is rolled back by an order, release what no longer is; close alerts of what is released."""
         guard = book.guard
+        if not self._orders and not guard.fenced:
+            return
         standing = {
             name
             for name in guard.units

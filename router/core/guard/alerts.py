@@ -28,7 +28,7 @@ from router.core.guard.slices import ALL
 from router.core.guard.unit import Unit
 
 TELL_EVERY_MS: Final = DAY_MS
-#: An alert is over when its unit's evidence stayed below a tenth of a day's for so long.
+#: An alert is over when its unit's M stayed below one for so long.
 QUIET_MS: Final = 7 * DAY_MS
 
 State = Literal["open", "acknowledged", "closed"]
@@ -92,20 +92,14 @@ def opened(finding: Finding, pool: str) -> OpenAlert:
 
 def record_of(alert: OpenAlert, finding: Finding, unit: Unit, stakes: Stakes, pool: str) -> Alert:
     """What is published of it now."""
-    effect, command = finding.effect, rollback_command(pool, finding.unit)
+    effect, scope, ordered = finding.effect, scope_of(pool, finding.unit), alert.ordered_ms is not None
     excess = max(0.0, effect.value)
-    if alert.ordered_ms is not None:
-        action = AlertAction(
-            taken="its pilot traffic goes to the baseline",
-            command=command,
-            undo=f"pointsman release {scope_of(pool, finding.unit)} rollback --by YOU --reason WHY",
-        )
-    else:
-        action = AlertAction(
-            proposed="give its pilot traffic back to the baseline; the saving elsewhere stays",
-            command=command,
-            undo=f"pointsman release {scope_of(pool, finding.unit)} rollback --by YOU --reason WHY",
-        )
+    action = AlertAction(
+        taken="its pilot traffic goes to the baseline" if ordered else None,
+        proposed=None if ordered else "give its pilot traffic back to the baseline; the saving elsewhere stays",
+        command=f"pointsman rollback {scope} --by YOU --reason WHY",
+        undo=f"pointsman release {scope} rollback --by YOU --reason WHY",
+    )
     return Alert(
         id=alert.id,
         state=alert.state,
@@ -174,11 +168,6 @@ def scope_of(pool: str, unit: str) -> str:
         return f"pool:{pool}"
     tenant = unit.removeprefix("slice/tenant=")
     return f"tenant:{tenant}" if tenant != unit else f"stratum:{pool}/{unit}"
-
-
-def rollback_command(pool: str, unit: str) -> str:
-    """What a person types."""
-    return f"pointsman rollback {scope_of(pool, unit)} --by YOU --reason WHY"
 
 
 def load(values: list[Any]) -> OpenAlert:

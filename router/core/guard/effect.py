@@ -38,25 +38,19 @@ class Effect:
 
 def effect(unit: Unit, group: str, since_ms: int, judge_power: float, judge_bias: float) -> Effect:
     """Of a unit since a time, in what the group of alternatives listens to."""
-    signals = unit.grid.signals_of(group)
     if group == "past":
-        return _pooled([part for part in [_since_before(unit, since_ms)] if part is not None])
-    parts = [
-        *(_difference(*unit.since(signal, since_ms)) for signal in signals if signal in _JUDGEMENTS),
-        *(
-            _verdicts(unit.since(signal, since_ms)[1], judge_power, judge_bias)
-            for signal in signals
-            if signal == "judge"
-        ),
-    ]
-    parts = [part for part in parts if part is not None]
-    if not parts:
+        return _pooled([_since_before(unit, since_ms)])
+    signals = unit.grid.signals_of(group)
+    parts = [_difference(*unit.since(signal, since_ms)) for signal in signals if signal in _JUDGEMENTS]
+    if "judge" in signals:
+        parts.append(_verdicts(unit.since("judge", since_ms)[1], judge_power, judge_bias))
+    if not any(parts):
         requests = unit.since("requests", since_ms)
-        for signal in signals:
-            found = unit.since(signal, since_ms)
-            part = _difference(*found) if TESTS[signal] == "means" else _rates(found, requests)
-            parts += [] if part is None else [part]
-    return _pooled([part for part in parts if part is not None])
+        found = {signal: unit.since(signal, since_ms) for signal in signals}
+        parts = [
+            _difference(*sums) if TESTS[signal] == "means" else _rates(sums, requests) for signal, sums in found.items()
+        ]
+    return _pooled(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,8 @@ def _error(sums: Sums) -> float:
     return math.sqrt((max(sums.square / sums.n - mean * mean, 0.0) + 0.5 / sums.n) / sums.n)
 
 
-def _pooled(parts: Sequence[_Part]) -> Effect:
+def _pooled(found: Sequence[_Part | None]) -> Effect:
+    parts = [part for part in found if part is not None]
     if not parts:
         return Effect(0.0, -1.0, 1.0, 0, 0)
     weights = [1.0 / part.error**2 for part in parts]

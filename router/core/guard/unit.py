@@ -58,6 +58,11 @@ class Sums:
         self.bad += bad * count
         self.square += bad * bad * count
 
+    def merge(self, other: Sums) -> None:
+        self.n += other.n
+        self.bad += other.bad
+        self.square += other.square
+
 
 @dataclass(slots=True)
 class Block:
@@ -239,9 +244,7 @@ class Unit:
         for day, signals in self.days.items():
             if day >= since_ms // DAY_MS and signal in signals:
                 for total, sums in zip(found, signals[signal], strict=True):
-                    total.n += sums.n
-                    total.bad += sums.bad
-                    total.square += sums.square
+                    total.merge(sums)
         return found
 
     def before(self, signal: str, before_ms: int) -> Sums:
@@ -249,8 +252,7 @@ class Unit:
         total = Sums()
         for day, signals in self.days.items():
             if day < before_ms // DAY_MS and signal in signals:
-                sums = signals[signal][1]
-                total.n, total.bad, total.square = total.n + sums.n, total.bad + sums.bad, total.square + sums.square
+                total.merge(signals[signal][1])
         return total
 
     def restart(self, now_ms: int) -> None:
