@@ -31,6 +31,8 @@ def feedback_problem(feedback: Feedback) -> str | None:
 def control_problem(order: Control) -> str | None:
     """The action fits the scope, its arguments are there unless it is a release, times are RFC 3339."""
     about_model = order.scope.startswith("model:")
+    if order.action == "freeze" and order.scope.partition(":")[0] in {"tenant", "model"}:
+        return f"scope: freeze needs all, a pool or a stratum, whose weights are learned, not {shown(order.scope)}"
     if order.action in OF_A_MODEL and not about_model:
         return f"scope: {order.action} needs a model, like model:small, not {shown(order.scope)}"
     if order.action not in OF_A_MODEL and about_model:

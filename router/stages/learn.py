@@ -6,6 +6,7 @@
 - Weights of a stratum are published at most once a second, and only when they changed: by 0.001, or the evidence behind
   them in its first two digits. Evidence fades with time, so each stratum is looked at every ten minutes without news.
 - ``policy_version`` is ``<policy>:<n>``, n counting the published weights of the stratum.
+- An order ``freeze`` keeps what is published as it is; what was learned meanwhile is published when it is released.
 - Pools with policy ``fixed`` have nothing to learn: nothing is kept, nothing published, but for the threshold of their cascade.
 - Under a cascade the pool's cheapest model is an arm of another name: what was observed of the model alone may speak for it, for an
   answer that is checked is no worse, never against it; and never the other way round. Published it has the model's name.
@@ -25,14 +26,15 @@ from typing import Any
 import orjson
 
 from router.config import Config
-from router.contract.codec import decode, encode, from_rfc3339, to_rfc3339
+from router.contract.codec import decode, decode_control, encode, from_rfc3339, to_rfc3339
 from router.contract.errors import BadRecord, RejectCode
-from router.contract.records import Reward, Weights
+from router.contract.records import Control, Reward, Weights
 from router.core.bandit import POLICIES, Arms, Observation, Policy, SquareCB, observation_of
 from router.core.bandit.clusters import share_of
 from router.core.labels import Labels, label_of, load
 from router.core.reward import is_evidence, reward_key
 from router.core.risk import Label
+from router.kafka.follow import Follower
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
@@ -129,6 +131,8 @@ class Learn:
         self._rewards, self._weights, self._dead = names.of("rewards"), names.of("weights"), names.of("dead-letter")
         self._learners = learners(context.config)
         self._ignored: Counter[str] = Counter()
+        self._frozen: dict[str, Control] = {}
+        self._follower = Follower(context.client, [names.of("control")], self._heed, confirms=False)
 
     def stage(self) -> Stage:
         return Stage(
@@ -139,6 +143,7 @@ class Learn:
             tick=self.tick,
             index=self.index,
             rows=DictRows,
+            resources=(self._follower,),
             linger_s=PATIENT_LINGER_S,
             gather_s=GATHER_S,
             culprit=give_up(NAME, self._dead),
@@ -197,11 +202,35 @@ class Learn:
         while strata.due and strata.due[0][0] <= now_ms and looked < STRATA_A_TICK:
             due_ms, key = heapq.heappop(strata.due)
             posterior = strata.posteriors[key]
-            if posterior.due_ms == due_ms:
+            if posterior.due_ms != due_ms:
+                continue
+            if self._is_frozen(key, now_ms):
+                strata.plan(key, now_ms + PUBLISH_EVERY_MS)
+            else:
                 self._look(key, posterior, now_ms, unit)
                 posterior.looked_ms = now_ms
                 strata.plan(key, now_ms + LOOK_EVERY_MS)
                 looked += 1
+
+    def _heed(self, record: Any) -> None:
+        """A record of the control topic, of which only ``freeze`` concerns us."""
+        try:
+            order = decode_control(record.value) if record.value is not None else None
+        except BadRecord:
+            return
+        if order is not None and order.action == "freeze":
+            self._frozen.pop(order.scope, None)
+            if order.active:
+                self._frozen[order.scope] = order
+
+    def _is_frozen(self, key: str, now_ms: int) -> bool:
+        """Whether an order keeps a stratum's weights as they are published. What is said of answers counts all the same, for later."""
+        if not self._frozen:
+            return False
+        pool, _, stratum = key.partition("/")
+        scopes = (f"stratum:{key}", f"stratum:{pool}/{stratum.partition('/')[0]}", f"pool:{pool}", "all")
+        orders = [order for scope in scopes if (order := self._frozen.get(scope)) is not None]
+        return any(order.expires_at is None or now_ms < from_rfc3339(order.expires_at) for order in orders)
 
     def _observation(self, reward: Reward, at_ms: int) -> Observation | str:
         """What the pool may learn from a reward, or why nothing."""

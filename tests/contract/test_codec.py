@@ -285,6 +285,8 @@ CONTROL = {"scope": "all", "action": "freeze", "active": True, "by": "ann", "rea
         ({"action": "holdout", "args": {"percent": "5"}}, "args.percent: must be a number from 0 to 100"),
         ({"action": "ban"}, 'scope: ban needs a model, like model:small, not "all"'),
         ({"action": "drain", "scope": "pool:auto"}, "scope: drain needs a model"),
+        ({"scope": "tenant:acme"}, "scope: freeze needs all, a pool or a stratum"),
+        ({"scope": "model:small"}, "scope: freeze needs all, a pool or a stratum"),
         ({"action": "explode"}, "action: must be"),
         ({"scope": "everything"}, "scope: must match"),
         ({"scope": "model:Small"}, "scope: must match"),

@@ -106,6 +106,36 @@ def test_weights_are_published_at_most_once_a_second_and_only_when_they_changed(
     assert len(weights(log)) == before
 
 
+def freeze(log, scope, *, active=True, expires_at=None):
+    order = {"scope": scope, "action": "freeze", "active": active, "by": "ann", "reason": "a launch"}
+    order |= {"at": to_rfc3339(log.clock()), "expires_at": expires_at}
+    log.produce("llm.control", f"{scope}/freeze".encode(), orjson.dumps(order))
+    log.advance(1_000)
+
+
+@pytest.mark.parametrize("scope", ["stratum:auto/math/hard", "stratum:auto/math", "pool:auto", "all"])
+def test_frozen_weights_stay_and_what_was_learned_meanwhile_comes_when_they_are_released(log, scope):
+    freeze(log, scope)
+    teach(log)
+    log.advance(5_000, step_ms=1_000)
+    assert weights(log) == []
+    freeze(log, scope, active=False)
+    log.advance(2_000, step_ms=1_000)
+    (published,) = weights(log)
+    assert published["weights"]["small"] > 0.9
+    assert published["evidence"] == {"small": 400.0, "large": 400.0}
+
+
+def test_a_freeze_of_something_else_or_one_that_is_over_holds_nothing(log):
+    freeze(log, "stratum:auto/math/easy")
+    freeze(log, "pool:auto", expires_at=to_rfc3339(T0 + 3_000))
+    teach(log)
+    log.run()
+    assert weights(log) == []
+    log.advance(4_000, step_ms=1_000)
+    assert len(weights(log)) == 1
+
+
 def test_versions_count_up_and_go_on_after_a_restart(log):
     teach(log, n=50)
     log.run()
