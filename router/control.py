@@ -14,6 +14,9 @@ from router.kafka.client import Client
 from router.kafka.put import Said, put
 from router.kafka.scan import scan
 
+#: How the authors of the guard's and the rollouts' orders begin.
+OURS = "pointsman "
+
 
 def order(
     scope: str,
@@ -30,6 +33,7 @@ def order(
     Raises:
         ConfigError: what is wrong with it.
     """
+    _person(by)
     made = Control(
         scope=scope,
         action=action,
@@ -49,13 +53,24 @@ def order(
 def release(
     standing: list[Control], scope: str, action: str | None, *, by: str, reason: str, now_ms: int
 ) -> list[Control]:
-    """The orders of a scope, taken back; of one action if it is given."""
+    """The orders of a scope, taken back; of one action if it is given.
+
+    Raises:
+        ConfigError: ``by`` is no person.
+    """
+    _person(by)
     at = to_rfc3339(now_ms)
     return [
         replace(one, active=False, by=by, reason=reason, at=at, expires_at=None)
         for one in standing
         if one.scope == scope and action in (None, one.action)
     ]
+
+
+def _person(by: str) -> None:
+    """Orders of the product itself are told from a person's by their author."""
+    if by.startswith(OURS):
+        raise ConfigError(f"--by {by!r}: that is how orders of the product itself are signed; give a person's name")
 
 
 async def send(client: Client, topic: str, orders: list[Control]) -> None:

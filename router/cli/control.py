@@ -1,4 +1,4 @@
-"""``pin ban drain rollout holdout rollback release``: orders of a person, in force on every router within two seconds."""
+"""``pin ban drain freeze rollout holdout rollback release``: orders of a person, in force on every router within two seconds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from router.cli.options import client_of, common
+from router.cli.rollout_plan import plan
 from router.contract.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,11 +76,43 @@ def rollback(config: Config, scope: str, **how: Any) -> None:
 
 @click.command
 @click.argument("scope")
+@signed
+@standing
+@common
+def freeze(config: Config, scope: str, **how: Any) -> None:
+    """Keep the weights of SCOPE (stratum:P/CLASS/BAND, pool:P, all) as they are, and its rollout at its stage. The guard may still give it back."""
+    _order(config, scope, "freeze", {}, **how)
+
+
+class Rollout(click.Group):
+    """``rollout SCOPE PERCENT`` and ``rollout plan``: what is no command's name is a scope."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "", self.commands["SCOPE"], args
+
+
+@click.group(cls=Rollout, subcommand_metavar="SCOPE PERCENT --by NAME --reason TEXT | plan")
+def rollout() -> None:
+    """Let the policy decide PERCENT of what the holdout leaves of SCOPE (pool:P, stratum:P/CLASS/BAND, tenant:T, all).
+
+    Options of an order are those of `pointsman pin`. A pool with a table `rollout` raises its share by itself; who orders one overrules it.
+    """
+
+
+rollout.add_command(plan)
+
+
+@rollout.command("SCOPE", hidden=True)
+@click.argument("scope")
 @click.argument("percent", type=click.FloatRange(0, 100))
 @signed
 @standing
 @common
-def rollout(config: Config, scope: str, percent: float, **how: Any) -> None:
+def rollout_order(config: Config, scope: str, percent: float, **how: Any) -> None:
     """Let the policy decide PERCENT of what the holdout leaves of SCOPE (pool:P, stratum:P/CLASS/BAND, tenant:T, all)."""
     _order(config, scope, "rollout", {"percent": percent}, **how)
 
@@ -166,11 +199,11 @@ def _known(config: Config, model: str) -> None:
         raise ConfigError(f"there is no model {model!r}; models: {', '.join(config.models)}")
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--for") -> float:
     """``90s``, ``30m``, ``2h``, ``1d`` as seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if not found or float(found[1]) <= 0:
-        raise ConfigError(f"--for {text!r}: expected a time like 90s, 30m, 2h or 1d")
+        raise ConfigError(f"{option} {text!r}: expected a time like 90s, 30m, 2h or 1d")
     return float(found[1]) * UNITS_S[found[2]]
 
 

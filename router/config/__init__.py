@@ -27,6 +27,7 @@ from router.config.model import (
     WebConfig,
 )
 from router.config.prices import ModelPrice
+from router.config.rollout import RolloutConfig
 from router.config.show import reference_markdown, show
 from router.contract.errors import ConfigError
 
@@ -44,6 +45,7 @@ __all__ = [
     "ModelPrice",
     "PoolConfig",
     "ReviewsConfig",
+    "RolloutConfig",
     "RouteConfig",
     "Rule",
     "SecurityConfig",

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig, Section
+from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig
 from router.config.problems import Problem, did_you_mean
 from router.config.redact import redactor
+from router.config.section import Section
 from router.contract.errors import ConfigError
 from router.contract.ids import DEFAULT_POOL
 from router.contract.patterns import pattern_problem
@@ -84,6 +85,21 @@ def _pool(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
     yield from _budget(key, pool, config)
     yield from _weights(key, pool)
     yield from _cascade(f"{key}.cascade", pool, config)
+    yield from _rollout(f"{key}.rollout", pool)
+
+
+def _rollout(key: str, pool: PoolConfig) -> Iterator[Problem]:
+    rollout = pool.rollout
+    if rollout is None:
+        return
+    if "rollout_percent" in pool.model_fields_set:
+        yield key, "raises the share by itself, and rollout_percent is given: leave one out"
+    if pool.policy == "observe":
+        yield key, 'has nothing to raise: policy is "observe"; a first stage of 0 does what it does'
+    if not pool.holdout_percent:
+        yield key, "compares with the holdout in the end, and holdout_percent is 0"
+    if rollout.stages[0] == 0 and (pool.shadow_percent <= 0 or pool.judge is None):
+        yield f"{key}.stages", "begin with 0, where only pairs speak: that needs shadow_percent and judge"
 
 
 def _start(key: str, pool: PoolConfig) -> Iterator[Problem]:
@@ -204,6 +220,11 @@ def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
         yield key, message
     for name, pool in config.pools.items():
         yield from _shadow(f"pools.{name}", pool)
+        if pool.rollout is not None and not pool.reviews_per_day and (not pool.shadow_percent or pool.judge is None):
+            yield (
+                f"pools.{name}.rollout",
+                "will stay at its first stage: nobody looks at answers (reviews_per_day, or shadow_percent and judge)",
+            )
     for name, tenant in config.tenants.items():
         yield from _in_vain(f"tenants.{name}", tenant, NOT_YET_TENANT)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router.config.kinds import (
@@ -31,6 +31,8 @@ from router.config.kinds import (
     no_bool,
 )
 from router.config.prices import ModelPrice, nano_usd, nano_usd_per_token
+from router.config.rollout import RolloutConfig
+from router.config.section import Section, switch
 
 #: Where ``pointsman sim`` listens unless told otherwise; models of provider ``sim`` without ``base_url`` go there.
 SIM_BASE_URL = "http://127.0.0.1:8089/v1"
@@ -39,17 +41,6 @@ OPENAI_KEY_ENV = "OPENAI_API_KEY"
 
 #: Strata of a pool are class x band; more would starve each of evidence.
 MAX_STRATA = 128
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
-
-
-def _switch(value: object) -> object:
-    """A table that ``true`` switches on as it is, and ``false`` off."""
-    return {} if value is True else None if value is False else value
 
 
 class KafkaConfig(Section):
@@ -292,7 +283,7 @@ class PoolConfig(Section):
     """What a bad answer costs you: alerts weigh it against what the stratum saves."""
     shadow_percent: Percent = 0
     """Of the pilot's requests that another model than the baseline answered: those that the baseline answers too, unseen, as batch work.
-    With policy ``observe``, and in strata that were rolled back, of the baseline's: those that the cheapest model answers too."""
+    With policy ``observe``, at a rollout of 0 %, and in strata that were rolled back, of the baseline's: those that the cheapest model answers too."""
     shadow_usd_per_day: Usd | None = None
     """At most this much is spent on such answers, and on judging them, in a day (UTC); each partition has an equal part of it. Not set:
     no limit."""
@@ -303,8 +294,10 @@ class PoolConfig(Section):
     shadow. Without one people look at both."""
     judge_rubric: Annotated[str, Field(min_length=1, max_length=8000)] | None = None
     """What "better" means when the judge compares two answers, in sentences. Not set: right, complete, clear, in this order."""
-    cascade: Annotated[CascadeConfig | None, BeforeValidator(_switch)] = None
+    cascade: Annotated[CascadeConfig | None, BeforeValidator(switch)] = None
     """Ask the cheapest model first, and a better one where the answer is not sure enough: ``true``, or a table."""
+    rollout: Annotated[RolloutConfig | None, BeforeValidator(switch)] = None
+    """Raise the pilot's share by itself, stratum by stratum, as it shows what was declared: ``true``, or a table. In place of ``rollout_percent``."""
 
     @model_validator(mode="before")
     @classmethod

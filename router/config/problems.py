@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from router.config import model
+from router.config.rollout import RolloutConfig
 from router.contract.ids import NAME
 
 #: Every table of the file: its path (``*`` for a name or a place in a list) and the model of its keys.
@@ -21,6 +22,7 @@ TABLES: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("models", "*", "endpoints", "*"): model.Endpoint,
     ("pools", "*"): model.PoolConfig,
     ("pools", "*", "cascade"): model.CascadeConfig,
+    ("pools", "*", "rollout"): RolloutConfig,
     ("tenants", "*"): model.TenantConfig,
     ("classify",): model.ClassifyConfig,
     ("classify", "rules", "*"): model.Rule,

@@ -68,6 +68,7 @@ _TITLES = {
     ("models", "*", "endpoints", "*"): "[[models.NAME.endpoints]]",
     ("pools", "*"): "[pools.NAME]",
     ("pools", "*", "cascade"): "[pools.NAME.cascade]",
+    ("pools", "*", "rollout"): "[pools.NAME.rollout]",
     ("tenants", "*"): "[tenants.NAME]",
     ("classify", "rules", "*"): "[[classify.rules]]",
     ("classify", "bands", "*"): "[[classify.bands]]",

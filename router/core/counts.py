@@ -137,6 +137,10 @@ class Counts:
             of_kind[0] += 1
             of_kind[1] += round(value * MICRO)
 
+    def of(self, name: str) -> int:
+        """A sum by its name in ``SUMS``."""
+        return self.sums[_AT[name]]
+
     def merge(self, other: Counts) -> None:
         """Add ``other`` to this."""
         self.sums = [mine + theirs for mine, theirs in zip(self.sums, other.sums, strict=True)]

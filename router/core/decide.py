@@ -184,7 +184,7 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
     else:
         chosen = open_models[0] if cohort == "pinned" else _baseline(facts, snapshot, pool, open_models)
         weights = {model: float(model == chosen) for model in open_models}
-        if cohort == "control" and pool.policy == "observe":
+        if cohort == "control" and orders.observed(pool):
             would = walk(with_floor(restricted(published, open_models, pool.baseline), pool.epsilon), drawn)
     model = walk(weights, drawn)
     return Choice(

@@ -149,6 +149,27 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """``llm.journal`` (key: the pool, or the order's scope): something was decided. What was known, what came of it, by whom, until when.
+
+    ``kind``: of a rollout ``start advance hold rollback overruled resume done``; of what was ordered ``order release``. Percentages of what the
+    holdout leaves. ``known``: the gates of ``core.rollout``, as they stood.
+    """
+
+    at: str
+    kind: str
+    scope: str
+    by: str
+    reason: str
+    action: str | None = None
+    args: dict[str, Any] = field(default_factory=dict)
+    before_percent: float | None = None
+    after_percent: float | None = None
+    until: str | None = None
+    known: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedFeedback:
     """``llm.feedback.verified``: feedback whose token is genuine, or that names a request id; re-keyed by request id.
 

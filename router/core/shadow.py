@@ -3,7 +3,7 @@
 | the answer | mirrored by |
 |---|---|
 | of the pilot, by another model than the baseline | the baseline |
-| by the baseline, where the policy is only observed or the stratum was rolled back | the cheapest other model |
+| by the baseline, where the policy is only observed (also: a rollout of 0 %) or the stratum was rolled back | the cheapest other model |
 | anything else: nobody asks, or there is nothing to compare | nobody |
 
 Draws are of the request, not of its session: the pairs of a conversation would say the same thing again and again. Rules that exclude a
@@ -34,21 +34,21 @@ def sampled(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, choice: Ch
         review = inclusion_of(facts.pace, p_ok, focus.reviews)
         weight = weight_of(facts.pace, p_ok, focus.reviews)
         review = review if draw(facts.tenant, facts.request_id, REVIEW) < review else 0.0
-    if pool.shadow_percent > 0.0:
-        rolled_back = snapshot.orders_for(pool.name, stratum, facts.tenant, facts.at_ms).rolled_back
-        if mirrors(pool, choice.cohort, choice.model, rolled_back=rolled_back):
-            shadow = min(1.0, pool.shadow_percent / 100.0 * focus.shadow)
-            shadow = shadow if draw(facts.tenant, facts.request_id, SHADOW) < shadow else 0.0
+    if pool.shadow_percent > 0.0 and mirrors(
+        pool, choice.cohort, choice.model, unused=_unused(facts, snapshot, pool, stratum)
+    ):
+        shadow = min(1.0, pool.shadow_percent / 100.0 * focus.shadow)
+        shadow = shadow if draw(facts.tenant, facts.request_id, SHADOW) < shadow else 0.0
     if review <= 0.0 and shadow <= 0.0:
         return None
     return Sample(review=review, weight=weight if review > 0.0 else 1.0, shadow=shadow)
 
 
-def mirrors(pool: PoolFacts, cohort: Cohort, model: str, *, rolled_back: bool) -> tuple[str, ...]:
-    """Who may answer in the shadow of ``model``, the first that can."""
+def mirrors(pool: PoolFacts, cohort: Cohort, model: str, *, unused: bool) -> tuple[str, ...]:
+    """Who may answer in the shadow of ``model``, the first that can. ``unused``: all that the policy would choose from is the baseline's now."""
     if model != pool.baseline:
         return (pool.baseline,) if cohort == "pilot" else ()
-    if cohort in {"pilot", "control", "holdout"} and (pool.policy == "observe" or rolled_back):
+    if cohort in {"pilot", "control", "holdout"} and unused:
         return tuple(name for name in pool.models if name != pool.baseline)
     return ()
 
@@ -59,8 +59,7 @@ def to_shadow(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts | None) -
     if pool is None or first is None or mirror is None:
         return Refusal(Code.NO_MODEL_AVAILABLE, "there is no answer to mirror")
     stratum = first.stratum or ""
-    rolled_back = snapshot.orders_for(pool.name, stratum, facts.tenant, facts.at_ms).rolled_back
-    names = mirrors(pool, first.cohort, mirror.model, rolled_back=rolled_back)
+    names = mirrors(pool, first.cohort, mirror.model, unused=_unused(facts, snapshot, pool, stratum))
     unpaid = replace(facts, max_cost_nano_usd=None)
     candidates = tuple(_candidate(unpaid, snapshot, name) for name in names if name in snapshot.models)
     model = next((one.model for one in candidates if one.excluded is None), None)
@@ -81,6 +80,11 @@ def to_shadow(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts | None) -
         reason="shadow",
         shadow_of=mirror.of,
     )
+
+
+def _unused(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, stratum: str) -> bool:
+    orders = snapshot.orders_for(pool.name, stratum, facts.tenant, facts.at_ms)
+    return orders.rolled_back or orders.observed(pool)
 
 
 def _candidate(facts: RequestFacts, snapshot: Snapshot, name: str) -> Candidate:

@@ -127,6 +127,11 @@ class Orders:
     rollout_percent: float | None = None
     holdout_percent: float | None = None
 
+    def observed(self, pool: PoolFacts) -> bool:
+        """Whether nothing is the pilot's, so that the policy is only observed: by configuration, or before the first stage of a rollout."""
+        percent = pool.rollout_percent if self.rollout_percent is None else self.rollout_percent
+        return pool.policy == "observe" or percent <= 0.0
+
 
 NO_ORDERS = Orders()
 

@@ -63,6 +63,11 @@ class Seen:
 
 async def powers(client: Client, names: Names, pool: str, config: PoolConfig) -> tuple[float, list[Seen]]:
     """Days that the final windows cover, and each stratum, the blindest first."""
+    return seen(await windows_of(client, names, pool), config)
+
+
+async def windows_of(client: Client, names: Names, pool: str) -> list[MetricWindow]:
+    """The final windows of a pool that are kept."""
     windows = []
     async for record in scan(client, [names.of("metrics")]):
         if record.value is None:
@@ -73,7 +78,7 @@ async def powers(client: Client, names: Names, pool: str, config: PoolConfig) ->
             continue
         if window.final and window.pool == pool:
             windows.append(window)
-    return seen(windows, config)
+    return windows
 
 
 def seen(windows: Iterable[MetricWindow], config: PoolConfig) -> tuple[float, list[Seen]]:

@@ -253,7 +253,7 @@ def pool_facts(name: str, config: Config) -> PoolFacts:
         policy=pool.policy,
         weights={model: float(weight) for model, weight in sorted(pool.weights.items())},
         epsilon=float(pool.epsilon),
-        rollout_percent=float(pool.rollout_percent),
+        rollout_percent=0.0 if pool.rollout is not None else float(pool.rollout_percent),
         holdout_percent=float(pool.holdout_percent),
         sticky=pool.sticky == "session",
         objective=pool.objective,

@@ -11,7 +11,8 @@ Two steps in one stage, as in ``account``:
    A model nobody called has no health record: it counts as up.
 
 Orders in ``control`` are obeyed by every router and worker by itself; here each is checked once, and one that no router
-obeys (unreadable, without ``by`` or ``reason``, an action that does not fit its scope) becomes a dead letter.
+obeys (unreadable, without ``by`` or ``reason``, an action that does not fit its scope) becomes a dead letter; others are entered in the
+``journal``, for the topic itself keeps only the last of a scope and action. (What a rollout orders it enters itself, with its reasons.)
 
 Table: key model -> JSON ``[health, incidents, published_ms, published]``.
 """
@@ -25,10 +26,11 @@ import orjson
 
 from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord
-from router.contract.records import Alert, Health
+from router.contract.records import Alert, Control, Health
 from router.core.evidence import Evidence
 from router.core.health import ModelHealth
 from router.core.incidents import Incidents
+from router.core.records import Entry
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
 from router.kafka.transport import Batch
@@ -36,6 +38,8 @@ from router.kafka.unit import UnitLike
 from router.stages.context import BRIEF_GATHER_S, LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 from router.stages.guard import GuardStage
+from router.stages.rollout import BY as ROLLOUT
+from router.stages.rollout import build as build_rollout
 
 NAME = "watch"
 PUBLISH_EVERY_MS = 1_000
@@ -78,12 +82,13 @@ class Watch:
         self._name = names.group(NAME)
         self._usage, self._counts, self._control = (names.of(name) for name in ("usage", "health.counts", "control"))
         self._health, self._alerts, self._dead = (names.of(name) for name in ("health", "alerts", "dead-letter"))
+        self._journal = names.of("journal")
 
     def stage(self) -> Stage:
         return Stage(
             name=self._name,
             sources=(self._usage, self._counts, self._control),
-            outputs=frozenset({self._counts, self._health, self._alerts, self._dead}),
+            outputs=frozenset({self._counts, self._health, self._alerts, self._journal, self._dead}),
             handle=self.handle,
             tick=self.tick,
             index=self.index,
@@ -171,9 +176,12 @@ class Watch:
             if record.value is None:
                 continue
             try:
-                decode_control(record.value)
+                order = decode_control(record.value)
             except BadRecord as error:
                 self._reject(record, error, unit)
+                continue
+            if order.by != ROLLOUT:
+                unit.emit(self._journal, order.scope.encode(), encode(entry_of(order)))
 
     def _tell(self, model: str, watched: Watched, now_ms: int, unit: UnitLike) -> None:
         """Store a model that changed, publish it if there is news, open or close its alert."""
@@ -206,7 +214,21 @@ class Watch:
 
 
 def build(context: Context) -> list[Stage]:
-    return [Watch(context).stage(), GuardStage(context).stage()]
+    return [Watch(context).stage(), GuardStage(context).stage(), *build_rollout(context)]
+
+
+def entry_of(order: Control) -> Entry:
+    """An order, or its release, as the journal has it."""
+    return Entry(
+        at=order.at,
+        kind="order" if order.active else "release",
+        scope=order.scope,
+        by=order.by,
+        reason=order.reason,
+        action=order.action,
+        args=order.args,
+        until=order.expires_at,
+    )
 
 
 def _moved(before: float | None, after: float | None, step: float) -> bool:

@@ -34,6 +34,7 @@ READER = {
     "rewards": "learn",
     "health.counts": "watch",
     "guard.evidence": "watch",
+    "rollout.evidence": "watch",
     "pairs": "watch",
 }
 

@@ -51,6 +51,19 @@ sticky = "none"
 margin = 0.1
 rollout_percent = 60
 auto_rollback = true
+[pools.climbing]
+models = ["small", "large"]
+policy = "fixed"
+weights = { small = 1.0 }
+sticky = "none"
+margin = 0.15
+[pools.climbing.rollout]
+stages = [20, 60, 100]
+min_days = 0.05
+n_min = 20
+min_saving = false
+latency_ratio = false
+error_increase = 0.2
 [guard]
 day_s = 60
 [pools.paced]
