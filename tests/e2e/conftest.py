@@ -58,7 +58,7 @@ weights = { small = 1.0 }
 sticky = "none"
 margin = 0.15
 [pools.climbing.rollout]
-stages = [20, 60, 100]
+stages = [40, 60, 100]
 min_days = 0.05
 n_min = 20
 min_saving = false

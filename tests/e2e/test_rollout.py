@@ -30,28 +30,28 @@ def shares(system):
 
 
 def test_a_pilot_climbs_on_what_reviews_say_until_a_person_ends_it(system):
-    assert wait_for(lambda: shares(system).get(f"pool:{POOL}") == 20, 20)
-    for round_ in range(6):
-        found = send(system, f"climbing-{round_}", 300)
+    assert wait_for(lambda: shares(system).get(f"pool:{POOL}") == 40, 20)
+    for round_ in range(3):
+        found = send(system, f"climbing-{round_}", 600)
         opinions = [
             {"feedback_token": one["router"]["feedback_token"], "kind": "review", "value": 1.0, "source": "reviewer"}
             for one in found
         ]
         system.produce("feedback", opinions)
-        if wait_for(lambda: 60 in shares(system).values(), 10):
+        if wait_for(lambda: 60 in shares(system).values(), 15):
             break
     assert 60 in shares(system).values()
     scope = next(scope for scope, share in shares(system).items() if share == 60)
     assert scope.startswith(f"stratum:{POOL}/")
     shown = system.run("journal", "--scope", scope)
     assert shown.returncode == 0
-    assert "advance 20 -> 60 %" in shown.stdout
+    assert "advance 40 -> 60 %" in shown.stdout
     assert "ok quality" in shown.stdout
     ended = system.run("rollout", f"pool:{POOL}", "0", "--by", "ann", "--reason", "a launch today")
     assert ended.returncode == 0, ended.stderr
 
     def after(name):
-        return {one["router"]["model"] for one in send(system, name, 40)}
+        return {one["router"]["model"] for one in send(system, name, 20)}
 
     rounds = iter(range(100))
     assert wait_for(lambda: after(f"climbing-after-{next(rounds)}") == {"large"}, 30)
