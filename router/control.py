@@ -9,13 +9,11 @@ from dataclasses import replace
 
 from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord, ConfigError
+from router.contract.ids import OURS
 from router.contract.records import Action, Control
 from router.kafka.client import Client
 from router.kafka.put import Said, put
 from router.kafka.scan import scan
-
-#: How the authors of the guard's and the rollouts' orders begin.
-OURS = "pointsman "
 
 
 def order(

@@ -6,6 +6,7 @@ said to be not known.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from router.cli.status_parts import line, table, title
 from router.cli.status_units import age, count, dollars, percent, printable
+from router.contract.ids import ROLLOUT
 
 Json = dict[str, Any]
 
@@ -105,11 +107,32 @@ def _changes(document: Json) -> Iterator[RenderableType]:
 def _orders(document: Json) -> Iterator[RenderableType]:
     if document["orders"]:
         yield Text.assemble("\n", ("Orders in force", "bold"))
+    yield from _rollouts([one for one in document["orders"] if one["by"] == ROLLOUT])
     for one in document["orders"]:
+        if one["by"] == ROLLOUT:
+            continue
         args = "".join(f" {value}" for value in one["args"].values())
         until = f", until {one['expires_at']}" if one["expires_at"] else ""
         why = f"{one['by']}, {age(one['age_s'])} ago{until}: {one['reason']}"
         yield line(f"{one['action']} {one['scope']}{args}  by {why}")
+
+
+def _rollouts(orders: Sequence[Json]) -> Iterator[RenderableType]:
+    """One line a pool: where most strata are, and how many are elsewhere."""
+    shares: dict[str, Counter[float]] = {}
+    first = {
+        one["scope"].partition(":")[2]: one["args"]["percent"] for one in orders if one["scope"].startswith("pool:")
+    }
+    for one in orders:
+        kind, _, name = one["scope"].partition(":")
+        if kind == "stratum":
+            shares.setdefault(name.partition("/")[0], Counter())[one["args"]["percent"]] += 1
+    for pool in sorted(first.keys() | shares.keys()):
+        said = [f"{number} strata at {share:g} %" for share, number in sorted(shares.get(pool, Counter()).items())]
+        rest = f"{'others' if said else 'all strata'} at {first[pool]:g} %" if pool in first else ""
+        yield line(
+            f"rollout of {pool}: {', '.join([*said, rest]).rstrip(', ')}; why: pointsman journal --scope pool:{pool}"
+        )
 
 
 def _clock(text: str) -> str:

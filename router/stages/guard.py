@@ -27,6 +27,7 @@ import orjson
 from router.config import PoolConfig
 from router.contract.codec import decode_control, encode, from_rfc3339, to_rfc3339
 from router.contract.errors import BadRecord
+from router.contract.ids import GUARD
 from router.contract.records import Alert, Control
 from router.core.guard.alerts import (
     OpenAlert,
@@ -56,7 +57,7 @@ from router.stages.dead_letter import dead_letter, give_up, unreadable
 log = logging.getLogger(__name__)
 
 NAME: Final = "guard"
-BY: Final = "pointsman guard"
+BY: Final = GUARD
 #: Between two looks at the tests, of the records' own time.
 STEP_MS: Final = 60_000
 #: What was heard is kept with the guard itself after so many records, at the latest.

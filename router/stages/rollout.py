@@ -26,6 +26,7 @@ import orjson
 from router.config import Config, PoolConfig
 from router.contract.codec import decode, decode_control, encode, from_rfc3339, to_rfc3339
 from router.contract.errors import BadRecord
+from router.contract.ids import GUARD, ROLLOUT
 from router.contract.records import Alert, Control
 from router.core.counts import NONE, OTHER, Counts, Dimensions
 from router.core.guard.slices import ALL, PREFIX
@@ -39,12 +40,11 @@ from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
-from router.stages.guard import BY as GUARD
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "rollout"
-BY: Final = "pointsman rollout"
+BY: Final = ROLLOUT
 #: Between two looks at the gates, and at the orders, of the ladder's own time and of the clock.
 STEP_MS: Final = 60_000
 LOOK_MS: Final = 1_000

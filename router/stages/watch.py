@@ -26,6 +26,7 @@ import orjson
 
 from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord
+from router.contract.ids import ROLLOUT
 from router.contract.records import Alert, Control, Health
 from router.core.evidence import Evidence
 from router.core.health import ModelHealth
@@ -38,7 +39,6 @@ from router.kafka.unit import UnitLike
 from router.stages.context import BRIEF_GATHER_S, LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 from router.stages.guard import GuardStage
-from router.stages.rollout import BY as ROLLOUT
 from router.stages.rollout import build as build_rollout
 
 NAME = "watch"

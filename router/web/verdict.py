@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from router.contract.ids import ROLLOUT
 from router.web.lanes import Row
 from router.web.sums import Sums
 from router.web.view import View
@@ -158,7 +159,7 @@ def _alerts(view: View) -> Iterator[Finding]:
 
 
 def _notes(view: View, now_ms: int) -> Iterator[Finding]:
-    if standing := view.standing(now_ms):
+    if standing := [order for order in view.standing(now_ms) if order.record.by != ROLLOUT]:
         yield Finding("note", f"standing orders in force: {len(standing)}")
     if dead := sum(sum(minute.values()) for minute in view.dead.values()):
         yield Finding("note", f"dead letters in the last hour: {dead}")

@@ -57,6 +57,25 @@ def document() -> dict[str, Any]:
     return orjson.loads(orjson.dumps(build_status(view, NOW_MS, version="1")))
 
 
+def test_what_a_rollout_has_ordered_is_one_line_a_pool() -> None:
+    view = fresh_view()
+    view.fold(order("pool:auto", "rollout", by="pointsman rollout", args={"percent": 5.0}), NOW_MS)
+    for stratum, share in (("math/hard", 0.0), ("math/easy", 25.0), ("code/easy", 25.0)):
+        scope = f"stratum:auto/{stratum}"
+        view.fold(order(scope, "rollout", by="pointsman rollout", args={"percent": share}), NOW_MS)
+    view.fold(order("pool:other", "rollout", by="pointsman rollout", args={"percent": 5.0}), NOW_MS)
+    view.fold(order("all", "holdout", args={"percent": 3}), NOW_MS)
+    shown = StringIO()
+    found = orjson.loads(orjson.dumps(build_status(view, NOW_MS))) | {"source": "here"}
+    Page(Console(file=shown, width=160)).print(found)
+    lines = [line.strip() for line in shown.getvalue().splitlines()]
+    why = "why: pointsman journal --scope pool"
+    assert f"rollout of auto: 1 strata at 0 %, 2 strata at 25 %, others at 5 %; {why}:auto" in lines
+    assert f"rollout of other: all strata at 5 %; {why}:other" in lines
+    assert sum("holdout all" in line and "ago" in line for line in lines) >= 1
+    assert any("standing orders in force: 1" in line for line in lines)
+
+
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
