@@ -79,6 +79,9 @@ def page(document: dict[str, Any]) -> str:
             f"{_percent(one['saving_kept']):>12} {one['false_alarms_per_100_days']:>12.2f} {one['requests_harmed']:>8,}  "
             f"{pages}{f', {more} more' if more > 0 else ''}"
         )
+    if (rollout := document.get("rollout")) is not None:
+        shares = ", ".join(f"{stratum} {share:g} %" for stratum, share in rollout["percent"].items())
+        lines += ["", f"a rollout with the default metrics would have come to: {shares or 'nothing'} (steps: --json)"]
     total = document["summary"]
     alarm, kept = total["days_to_alarm"], total["saving_kept"]
     if len(document["runs"]) > 1:

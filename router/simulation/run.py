@@ -49,7 +49,8 @@ def replay(path: Path, margin: float | None, tell: Tell) -> dict[str, Any]:
         margin = float(given)
     if margin is not None:
         settings = replace(settings, margin=margin)
-    one = Replay(known, settings).play(events(path), lambda _: tell(1)).score()
+    played = Replay(known, settings)
+    one = played.play(events(path), lambda _: tell(1)).score()
     return {
         "trace": str(path),
         "margin": settings.margin,
@@ -57,6 +58,7 @@ def replay(path: Path, margin: float | None, tell: Tell) -> dict[str, Any]:
         "strata": sorted(known.strata),
         "runs": [one],
         "summary": summary([one]),
+        "rollout": played.course.document(),
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Guard, Opinion, Place, Settings
 from router.core.guard.unit import HOUR_MS, Arm
+from router.simulation.course import Course
 from router.simulation.ledger import Ledger
 from router.simulation.recorded import Outline, arm_of, features_of, is_number, is_shadow, stratum_of, time_ms
 
@@ -51,6 +52,7 @@ class Replay:
         self.known, self.settings = known, settings
         self.ledger = Ledger(known.truth, settings.margin)
         self._guard: Guard | None = None
+        self.course = Course(settings.margin, 0)
         self._counts: Counter[tuple[Place, Arm]] = Counter()
         self._answers: dict[str, _Answer] = {}
         self._due: list[tuple[float, int, str, str, float]] = []
@@ -68,6 +70,7 @@ class Replay:
                 self._guard = Guard(self.settings, self.known.strata, now_ms)
                 self._hour = now_ms // HOUR_MS
                 self.ledger.begin(now_ms)
+                self.course = Course(self.settings.margin, now_ms)
             self._now_ms = now_ms
             self._pass_to(self._guard, now_ms)
             self._take(self._guard, event, now_ms)
@@ -96,6 +99,7 @@ class Replay:
                     continue  # it was told today
                 self._watched_ms[finding.unit] = ends_ms
                 self.ledger.found(finding)
+            self.course.look(guard.fenced, ends_ms)
             next_ms = min(now_ms, round(self._due[0][0])) if self._due else now_ms
             if next_ms // HOUR_MS - self._hour > _IDLE_HOURS:
                 self._hour = next_ms // HOUR_MS - 1
@@ -110,7 +114,8 @@ class Replay:
             return
         if not shadow:
             self._counts[place, arm] += 1
-            status = _text(event.get("status"))
+            status, cost = _text(event.get("status")), event.get("cost_nano_usd")
+            self.course.served(stratum, arm, event.get("status"), cost if is_number(cost) else None, now_ms)
             if status in _FAILED:
                 guard.happened(status, arm, place, now_ms)
         feedback = event.get("feedback")
@@ -144,6 +149,8 @@ class Replay:
             asked_ms=answer.asked_ms,
         )
         guard.opinion(opinion, now_ms)
+        if kind == "review":
+            self.course.reviewed(answer.place.stratum, answer.arm, value, now_ms)
         answer.alone.add(kind)
 
     def _is_pair(self, guard: Guard, answer: _Answer, kind: str, value: float, now_ms: int) -> bool:
@@ -156,7 +163,9 @@ class Replay:
         answer.said[kind] = value
         if kind in other.said:
             pilot, reference = (answer, other) if answer.arm == "pilot" else (other, answer)
-            guard.pair(pilot.place, reference.said[kind] - pilot.said[kind], now_ms)
+            verdict = reference.said[kind] - pilot.said[kind]
+            guard.pair(pilot.place, verdict, now_ms)
+            self.course.pair(pilot.place.stratum, verdict, now_ms)
             answer.paired.add(kind)
             other.paired.add(kind)
         return True

@@ -31,7 +31,7 @@ from router.contract.records import Alert, Control
 from router.core.counts import NONE, OTHER, Counts, Dimensions
 from router.core.guard.slices import ALL, PREFIX
 from router.core.records import Entry
-from router.core.rollout.gates import Arm, Evidence, Goals
+from router.core.rollout.gates import Arm, Evidence
 from router.core.rollout.ladder import DAY_MS, Climb, Ladder, Plan, Step, Word
 from router.kafka.follow import Follower
 from router.kafka.stage import Stage
@@ -240,7 +240,7 @@ class Rollout:
         for kind, items in found.items():
             for stratum, *values in items:
                 climb = ladder.climb(stratum, now_ms)
-                if climb is not None and climb.word is None and not climb.failed and not ladder.ended(climb):
+                if climb is not None and ladder.hears(climb):
                     _TOLD[kind](climb.evidence, *values)
                     changed.add(stratum)
         return changed
@@ -381,22 +381,8 @@ class Rollout:
 
 def plan_of(pool: PoolConfig) -> Plan:
     """A configured rollout as the core has it; days are of the ladder's own time."""
-    found = pool.rollout
-    assert found is not None
-    goals = Goals(
-        margin=float(pool.margin if found.quality_margin is None else found.quality_margin),
-        min_saving=found.min_saving,
-        latency_ratio=found.latency_ratio,
-        error_increase=found.error_increase,
-        alpha=float(found.alpha),
-        least=found.n_min,
-    )
-    return Plan(
-        stages=tuple(float(stage) for stage in found.stages),
-        goals=goals,
-        least_ms=round(found.min_days * DAY_MS),
-        deadline_ms=round(found.deadline_days * DAY_MS),
-    )
+    assert pool.rollout is not None
+    return Plan.of(pool.rollout, float(pool.margin))
 
 
 def build(context: Context) -> list[Stage]:

@@ -116,6 +116,33 @@ def test_what_gets_worse_is_found_after_it_did():
     assert 5 * DAY_S * 1000 < ledger.findings[0][0].at_ms < 12 * DAY_S * 1000
 
 
+def course(found):
+    played = Replay(outline(found), Settings())
+    played.play(found)
+    document = played.course.document()
+    return document["percent"], [(step["stratum"], step["kind"], step["reason"]) for step in document["steps"]]
+
+
+def test_a_rollout_climbs_on_a_good_stream_and_falls_where_the_guard_gives_back():
+    good, steps = course(stream(16, lambda _: 0.06, a_day=600))
+    assert good == {"a": 100.0, "b": 100.0}
+    kinds_ = [kind for stratum, kind, _ in steps if stratum == "a" and kind != "hold"]
+    assert kinds_ == ["advance", "advance", "advance", "done"]
+    found = [one for one in stream(10, lambda day: 0.06 if day < 5 else 0.7) if one["stratum"] == "a"]
+    found += [one for one in stream(10, lambda _: 0.06) if one["stratum"] == "b"]
+    percent, steps = course(sorted(found, key=lambda one: one["t_s"]))
+    assert percent["a"] == 0.0
+    assert percent["b"] >= 5.0
+    assert ("a", "rollback", "the guard has given it back") in steps or ("a", "rollback", "failed: quality") in steps
+
+
+def test_a_rollout_knows_no_saving_where_costs_are_unknown():
+    found = [{key: value for key, value in one.items() if key != "cost_nano_usd"} for one in stream(12, lambda _: 0.06)]
+    percent, steps = course(found)
+    assert percent == {"a": 5.0, "b": 5.0}
+    assert steps[-1][1:] == ("hold", "not shown yet: saving")
+
+
 def test_hidden_quality_changes_nothing_that_the_guard_finds():
     found = stream(20, trap)
     random = np.random.default_rng(9)

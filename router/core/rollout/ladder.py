@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from router.core.rollout.gates import Estimate, Evidence, Gate, Goals, gates
 
@@ -49,6 +49,29 @@ class Step(NamedTuple):
     gates: list[Gate]
 
 
+class Declared(Protocol):
+    """A rollout as it is configured: days, shares, percentages."""
+
+    @property
+    def stages(self) -> tuple[float, ...]: ...
+    @property
+    def min_days(self) -> float: ...
+    @property
+    def deadline_days(self) -> float: ...
+    @property
+    def quality_margin(self) -> float | None: ...
+    @property
+    def min_saving(self) -> float | None: ...
+    @property
+    def latency_ratio(self) -> float | None: ...
+    @property
+    def error_increase(self) -> float | None: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def n_min(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Declared beforehand. ``stages``: ascending percentages, the last 100."""
@@ -57,6 +80,23 @@ class Plan:
     goals: Goals
     least_ms: int
     deadline_ms: int
+
+    @classmethod
+    def of(cls, declared: Declared, margin: float) -> Plan:
+        """As configured; ``margin`` of the pool, where the rollout has none of its own."""
+        return cls(
+            stages=tuple(float(stage) for stage in declared.stages),
+            goals=Goals(
+                margin=float(margin if declared.quality_margin is None else declared.quality_margin),
+                min_saving=declared.min_saving,
+                latency_ratio=declared.latency_ratio,
+                error_increase=declared.error_increase,
+                alpha=float(declared.alpha),
+                least=declared.n_min,
+            ),
+            least_ms=round(declared.min_days * DAY_MS),
+            deadline_ms=round(declared.deadline_days * DAY_MS),
+        )
 
 
 @dataclass(slots=True)
@@ -105,6 +145,10 @@ class Ladder:
         if found is None and len(self.strata) < MOST_STRATA:
             found = self.strata[stratum] = Climb(0, now_ms)
         return found
+
+    def hears(self, climb: Climb) -> bool:
+        """Whether evidence about a stratum counts: nobody holds it, and there is something left to show."""
+        return climb.word is None and not climb.failed and not self.ended(climb)
 
     def ended(self, climb: Climb) -> bool:
         """Whether a stratum is at the last stage, where there is nothing more to show: the guard watches it."""
