@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord, ConfigError
-from router.contract.ids import OURS
+from router.contract.ids import OURS, ROLLOUT, within
 from router.contract.records import Action, Control
 from router.kafka.client import Client
 from router.kafka.put import Said, put
@@ -69,6 +69,18 @@ def _person(by: str) -> None:
     """Orders of the product itself are told from a person's by their author."""
     if by.startswith(OURS):
         raise ConfigError(f"--by {by!r}: that is how orders of the product itself are signed; give a person's name")
+
+
+def overruled(standing: list[Control], made: Control, now_ms: int) -> list[Control]:
+    """Narrower orders of a rollout's own that a person's share for a wider scope takes back; else those would go before it."""
+    if made.action != "rollout":
+        return []
+    at = to_rfc3339(now_ms)
+    return [
+        replace(one, active=False, at=at)
+        for one in standing
+        if one.by == ROLLOUT and one.scope != made.scope and within(one.scope, made.scope)
+    ]
 
 
 async def send(client: Client, topic: str, orders: list[Control]) -> None:

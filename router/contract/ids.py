@@ -40,3 +40,17 @@ def session_hash(tenant: str, session: str | None) -> str | None:
 def partition_of(key: bytes, partitions: int) -> int:
     """``xxh3_64(key) mod n``: where decisions and outcomes of a request id lie, rewards of a stratum, and so on."""
     return xxhash.xxh3_64_intdigest(key) % partitions
+
+
+def within(scope: str, wider: str) -> bool:
+    """Whether an order of the wider scope concerns the other.
+
+    >>> within("stratum:auto/math/hard", "pool:auto"), within("stratum:auto/math/hard", "stratum:auto/math"), within("all", "pool:auto")
+    (True, True, False)
+    """
+    kind, _, name = wider.partition(":")
+    return (
+        wider in {scope, "all"}
+        or (kind == "pool" and scope.startswith(f"stratum:{name}/"))
+        or (kind == "stratum" and scope.startswith(f"{wider}/"))
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from router.contract.codec import decode, from_rfc3339
 from router.contract.errors import BadRecord
+from router.contract.ids import within
 from router.contract.topics import Names
 from router.core.records import Entry
 from router.kafka.client import Client
@@ -22,17 +23,3 @@ async def entries(client: Client, names: Names, *, scope: str | None = None, sin
         if at_ms >= since_ms and (scope is None or within(entry.scope, scope)):
             found.append((at_ms, record.offset, entry))
     return [entry for *_, entry in sorted(found, key=lambda one: one[:2])]
-
-
-def within(scope: str, wider: str) -> bool:
-    """Whether an order of the wider scope concerns the other.
-
-    >>> within("stratum:auto/math/hard", "pool:auto"), within("stratum:auto/math/hard", "stratum:auto/math"), within("all", "pool:auto")
-    (True, True, False)
-    """
-    kind, _, name = wider.partition(":")
-    return (
-        wider in {scope, "all"}
-        or (kind == "pool" and scope.startswith(f"stratum:{name}/"))
-        or (kind == "stratum" and scope.startswith(f"{wider}/"))
-    )

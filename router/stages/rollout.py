@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, Final
 
 import orjson
@@ -52,7 +53,7 @@ LOOK_MS: Final = 1_000
 _BACK_MS: Final = 10_000
 _ARMS: Final[Mapping[str, Arm]] = {"pilot": "pilot", "holdout": "reference", "control": "reference"}
 #: Orders of a person that take a stratum out of our hands.
-_RULING: Final = frozenset({"pin", "rollout", "rollback", "freeze"})
+_RULING: Final = ("rollout", "rollback", "pin", "freeze")
 #: What is collected, and whom it is told: each item begins with its stratum.
 _TOLD: Final[Mapping[str, Callable[..., None]]] = {
     "served": lambda evidence, arm, requests, ok, latency: evidence.served(arm, requests, ok, dict(latency)),
@@ -95,10 +96,10 @@ class Orders:
         order = self.last.get(key)
         return order if order is not None and _holds(order, now_ms) else None
 
-    def overwritten(self, key: str, now_ms: int) -> Control | None:
-        """A person's order that holds and is not the last record of its key, because ours is."""
-        order, last = self.others.get(key), self.last.get(key)
-        return order if order is not None and last is not None and last.by == BY and _holds(order, now_ms) else None
+    def ruling(self, key: str, now_ms: int) -> Control | None:
+        """The same, but a person's order that we have overwritten goes before ours."""
+        other = self.others.get(key)
+        return other if other is not None and _holds(other, now_ms) else self.in_force(key, now_ms)
 
 
 class Rollout:
@@ -113,7 +114,7 @@ class Rollout:
         self._alerts = names.of("alerts")
         self._pools = {name: pool for name, pool in config.pools.items() if pool.rollout is not None}
         self._plans = {name: plan_of(pool) for name, pool in self._pools.items()}
-        self._orders, self._paged = Orders(), dict[tuple[str, str], str]()
+        self._orders, self._paged = Orders(), dict[str, tuple[str, str]]()
         self._follower = Follower(context.client, [self._control, self._alerts], self._apply)
         self._scale = DAY_MS // (config.guard.day_s * 1000)
 
@@ -248,11 +249,10 @@ class Rollout:
     def _climb(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
         ladder, at_ms = book.ladder, now_ms * self._scale
         words = {stratum: word for stratum in ladder.strata if (word := self._word(pool, stratum, now_ms)) is not None}
-        held = any(words.get(stratum) is not None or climb.word is not None for stratum, climb in ladder.strata.items())
         steps = [
             step for stratum in [*ladder.strata] if (step := self._again(pool, ladder, stratum, at_ms)) is not None
         ]
-        if held or at_ms >= book.stepped_ms + STEP_MS:
+        if ladder.has_news(words) or at_ms >= book.stepped_ms + STEP_MS:
             book.stepped_ms = at_ms
             steps += ladder.decide(words, at_ms, self._waits(pool))
         for step in steps:
@@ -269,35 +269,36 @@ class Rollout:
         return ladder.again(stratum, at_ms, f"released by {last.by}: {last.reason}")
 
     def _word(self, pool: str, stratum: str, now_ms: int) -> Word | None:
-        """What others say of a stratum, a person first."""
-        guard = None
-        scopes = (f"stratum:{pool}/{stratum}", f"stratum:{pool}/{stratum.partition('/')[0]}", f"pool:{pool}", "all")
-        for scope in scopes:
-            for action in _RULING:
-                order = self._orders.overwritten(f"{scope}/{action}", now_ms)
-                order = order or self._orders.in_force(f"{scope}/{action}", now_ms)
-                if order is None or order.by == BY:
-                    continue
-                if order.by == GUARD:
-                    guard = Word("guard", f"rolled back by the guard: {order.reason}")
-                    continue
-                percent = order.args.get("percent") if action == "rollout" else 0.0 if action == "rollback" else None
-                return Word("person", f"{action} {scope} by {order.by}: {order.reason}", percent)
-        alert = next((one for unit in (stratum, ALL) if (one := self._paged.get((pool, unit))) is not None), None)
-        return Word("guard", f"the guard has paged (alert {alert})") if alert is not None else guard
+        """What others say of a stratum: a person, then the guard; a freeze keeps nobody from giving it back."""
+        orders = [
+            order
+            for action, scope in product(_RULING, scopes_of(pool, stratum))
+            if (order := self._orders.ruling(f"{scope}/{action}", now_ms)) is not None and order.by != BY
+        ]
+        persons = [order for order in orders if order.by != GUARD]
+        if persons and persons[0].action != "freeze":
+            return _said(persons[0])
+        alert = next((id_ for id_, where in self._paged.items() if where in {(pool, stratum), (pool, ALL)}), None)
+        if alert is not None:
+            return Word("guard", f"the guard has paged (alert {alert[:8]})")
+        if (order := next((one for one in orders if one.by == GUARD), None)) is not None:
+            return Word("guard", f"rolled back by the guard: {order.reason}")
+        return _said(persons[0]) if persons else None
 
     def _waits(self, pool: str) -> str | None:
         """A slice that is no stratum is bad somewhere: nobody goes on before that is cleared up."""
-        found = next((unit for of, unit in self._paged if of == pool and unit.startswith(PREFIX)), None)
+        found = next((unit for of, unit in self._paged.values() if of == pool and unit.startswith(PREFIX)), None)
         return None if found is None else f"the guard has paged about {found}"
 
     def _order(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
         """Make the standing orders what the ladder says."""
         first, whole = self._plans[pool].stages[0], f"pool:{pool}"
         wanted = {whole: first}
-        if self._ruled(whole, now_ms) is None and self._ruled("all", now_ms) is None:
-            shares = {stratum: book.ladder.percent(stratum) for stratum in book.ladder.strata}
-            wanted |= {f"stratum:{pool}/{stratum}": share for stratum, share in shares.items() if share != first}
+        for stratum in book.ladder.strata:
+            own, *wider = scopes_of(pool, stratum)
+            share = book.ladder.percent(stratum)
+            if share != first and all(self._ruled(scope, now_ms) is None for scope in wider):
+                wanted[own] = share
         ours = [order for order in self._orders.last.values() if order.by == BY and order.active]
         mine = {one.scope for one in ours if one.scope == whole or one.scope.startswith(f"stratum:{pool}/")}
         for scope in sorted(wanted.keys() | mine):
@@ -373,10 +374,9 @@ class Rollout:
         except BadRecord:
             return
         if alert.pool in self._pools and alert.stratum is not None:
-            if alert.state == "closed" or alert.severity != "page":
-                self._paged.pop((alert.pool, alert.stratum), None)
-            else:
-                self._paged[alert.pool, alert.stratum] = alert.id[:8]
+            self._paged.pop(alert.id, None)
+            if alert.state != "closed" and alert.severity == "page":
+                self._paged[alert.id] = (alert.pool, alert.stratum)
 
 
 def plan_of(pool: PoolConfig) -> Plan:
@@ -393,6 +393,17 @@ def build(context: Context) -> list[Stage]:
 def wanted(config: Config) -> bool:
     """Whether any pool has a rollout."""
     return any(pool.rollout is not None for pool in config.pools.values())
+
+
+def scopes_of(pool: str, stratum: str) -> tuple[str, str, str, str]:
+    """Scopes of orders that concern a stratum, the narrowest first."""
+    return f"stratum:{pool}/{stratum}", f"stratum:{pool}/{stratum.partition('/')[0]}", f"pool:{pool}", "all"
+
+
+def _said(order: Control) -> Word:
+    """A person's order as the ladder hears it."""
+    percent = order.args.get("percent") if order.action == "rollout" else 0.0 if order.action == "rollback" else None
+    return Word("person", f"{order.action} {order.scope} by {order.by}: {order.reason}", percent)
 
 
 def _holds(order: Control, now_ms: int) -> bool:

@@ -157,6 +157,43 @@ def test_nothing_climbs_while_a_person_holds_the_pool(action: str) -> None:
     assert one.shares() == {"pool:auto": 5.0}
 
 
+def test_a_share_for_a_class_rules_all_its_strata() -> None:
+    one = Installation()
+    one.hours(30)
+    one.order("stratum:auto/math", "rollout", percent=0)
+    one.log.advance(3_000, step_ms=1_000)
+    assert one.shares() == {"pool:auto": 5.0, "stratum:auto/chat/easy": 50.0, "stratum:auto/math": 0}
+
+
+def test_a_freeze_keeps_the_stage_but_not_the_guard_from_giving_back() -> None:
+    one = Installation()
+    one.hours(30)
+    one.order("pool:auto", "freeze")
+    one.hours(30)
+    assert one.shares()[MATH] == 50.0
+    page = replace(ALERT, id="p-1", pool="auto", stratum="math/hard", severity="page", state="open")
+    one.log.produce("llm.alerts", b"a", encode(page))
+    one.log.produce("llm.alerts", b"a", encode(replace(page, id="w-1", severity="watch")))
+    one.log.advance(2_000, step_ms=1_000)
+    assert one.shares() == {"pool:auto": 5.0, "stratum:auto/chat/easy": 50.0, MATH: 0.0}
+    one.log.produce("llm.alerts", b"a", encode(replace(page, state="closed")))
+    one.order("pool:auto", "freeze", active=False)
+    one.hours(1)
+    assert one.shares() == {"pool:auto": 5.0, "stratum:auto/chat/easy": 50.0}
+
+
+def test_a_first_stage_of_nothing_goes_by_shadow_pairs_alone() -> None:
+    one = Installation(stages=[0, 5, 100])
+    assert one.shares() == {"pool:auto": 0.0}
+    for verdict in (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, -1.0) * 200:
+        pair = {"pool": "auto", "stratum": "math/hard", "verdict": verdict}
+        one.log.produce("llm.pairs", b"auto/math/hard", orjson.dumps(pair))
+    one.log.advance(DAY_MS + 120_000, step_ms=60_000 * 60)
+    assert one.shares() == {"pool:auto": 0.0, MATH: 5.0}
+    (entry,) = one.journal()
+    assert [gate["metric"] for gate in entry["known"]] == ["quality"]
+
+
 def test_an_order_that_ours_has_crossed_is_put_back() -> None:
     one = Installation()
     one.hours(30)

@@ -6,7 +6,7 @@
 | something is not shown yet | it stays (``hold``, told once a week) |
 | the rollout's deadline has passed | it stays (``hold``): the time was part of what was declared |
 | a gate fails, or the guard has paged | 0 % (``rollback``): what failed a gate stays there until a person releases the order, an alarm until it is over |
-| a person has given an order about it | nothing; when that is taken back it climbs again from where the order left it, or from the first stage |
+| a person has given an order about it | nothing; when that is taken back it goes on from the share that was ordered, or from where it was |
 
 Evidence of traffic counts within one stage only: the shares of the two arms are the same there. Quality is carried from stage to stage, as a difference.
 Strata that nobody knew at the beginning start at the first stage whenever they come.
@@ -166,6 +166,10 @@ class Ladder:
         ]
         return [step for step in found if step is not None]
 
+    def has_news(self, words: Mapping[str, Word]) -> bool:
+        """Whether somebody has begun, or ceased, to hold a stratum: cheap, unlike ``decide``."""
+        return any(_differ(words.get(name), climb.word) for name, climb in self.strata.items())
+
     def again(self, stratum: str, now_ms: int, why: str) -> Step | None:
         """A person lets a stratum climb again from the first stage; ``None`` if it is there."""
         climb = self.strata.get(stratum)
@@ -216,7 +220,7 @@ class Ladder:
         percent, was, found = self.percent(name), climb.word, self.gates(name)
         if word is None:
             assert was is not None
-            step = self._below(was.percent) if was.who == "person" else 0
+            step = 0 if was.who == "guard" else max(0, climb.step) if was.percent is None else self._below(was.percent)
             fresh = self._move(name, OUT if climb.failed else step, now_ms)
             fresh.failed = climb.failed
             return Step("resume", name, percent, self.percent(name), f"over: {was.why}", found)
@@ -231,10 +235,9 @@ class Ladder:
         self.strata[name] = Climb(step, now_ms)
         return self.strata[name]
 
-    def _below(self, percent: float | None) -> int:
-        """The highest stage that is not above what a person had ordered; the first where the order did not say."""
-        reached = [at for at, stage in enumerate(self.plan.stages) if percent is not None and stage <= percent]
-        return max(reached, default=0)
+    def _below(self, percent: float) -> int:
+        """The highest stage that is not above what a person had ordered, else the first."""
+        return max((at for at, stage in enumerate(self.plan.stages) if stage <= percent), default=0)
 
     def _percent(self, step: int) -> float:
         return 0.0 if step == OUT else self.plan.stages[step]

@@ -81,9 +81,11 @@ def test_the_guard_gives_it_back_and_it_starts_anew_when_that_is_over() -> None:
     assert (step.kind, step.after) == ("resume", 5.0)
 
 
-@pytest.mark.parametrize(("percent", "after"), [(None, 5.0), (0.0, 5.0), (30.0, 25.0), (100.0, 100.0)])
+@pytest.mark.parametrize(("percent", "after"), [(None, 25.0), (0.0, 5.0), (30.0, 25.0), (100.0, 100.0)])
 def test_a_person_rules_and_it_goes_on_from_the_share_that_was_ordered(percent: float | None, after: float) -> None:
     one = ladder()
+    one.decide({}, DAY_MS)
+    assert one.percent("math/hard") == 25.0
     (step,) = one.decide({"math/hard": PERSON._replace(percent=percent)}, DAY_MS)
     assert (step.kind, step.why) == ("overruled", PERSON.why)
     assert one.decide({"math/hard": PERSON._replace(percent=percent)}, 9 * DAY_MS) == []
