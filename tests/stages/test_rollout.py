@@ -188,7 +188,8 @@ def test_a_first_stage_of_nothing_goes_by_shadow_pairs_alone() -> None:
     for verdict in (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, -1.0) * 200:
         pair = {"pool": "auto", "stratum": "math/hard", "verdict": verdict}
         one.log.produce("llm.pairs", b"auto/math/hard", orjson.dumps(pair))
-    one.log.advance(DAY_MS + 120_000, step_ms=60_000 * 60)
+    one.log.run()
+    one.log.advance(DAY_MS + 120_000, step_ms=HOUR_MS)
     assert one.shares() == {"pool:auto": 0.0, MATH: 5.0}
     (entry,) = one.journal()
     assert [gate["metric"] for gate in entry["known"]] == ["quality"]
