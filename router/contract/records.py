@@ -376,7 +376,8 @@ class Weights:
     """``llm.weights``: per stratum the probability of each model. ``evidence``: observations behind each.
 
     ``regression``: of policy ``squarecb``, whose weights differ from request to request; ``weights`` are those of a usual one.
-    ``cascade``: how the pool's cascade is calibrated in the stratum.
+    ``cascade``: how the pool's cascade is calibrated in the stratum. ``bounded``: by model, the share of what was said of it that does not count,
+    because a tenant said more than it may; null where nobody did.
     """
 
     pool: str
@@ -387,6 +388,7 @@ class Weights:
     at: Time
     regression: dict[str, Any] | None = None
     cascade: CascadeThreshold | None = None
+    bounded: dict[str, Share] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 - What may move a posterior is said in ``core/reward``; how, in ``core/bandit``. A reward of a pool or model that is not
   configured is ignored and counted in the log; one that is malformed is a dead letter.
-- Opinions of one conversation count together for two at most (``core/bandit/clusters``).
+- Opinions of one conversation count together for two at most (``core/bandit/clusters``), those of one tenant for a set share of a stratum's
+  evidence on a model (``core/bandit/voices``; ``feedback.max_tenant_share``).
 - Weights of a stratum are published at most once a second, and only when they changed: by 0.001, or the evidence behind
   them in its first two digits. Evidence fades with time, so each stratum is looked at every ten minutes without news.
 - ``policy_version`` is ``<policy>:<n>``, n counting the published weights of the stratum.
@@ -11,8 +12,8 @@
 - Under a cascade the pool's cheapest model is an arm of another name: what was observed of the model alone may speak for it, for an
   answer that is checked is no worse, never against it; and never the other way round. Published it has the model's name.
 
-Table: key ``pool/stratum`` -> JSON ``{"version", "state", "published"}``; labels of cascades: ``learn_cascade``;
-opinions of conversations: ``learn_sessions``.
+Table: key ``pool/stratum`` -> JSON ``{"version", "published"}``; ``VOICE`` + a tenant's voice + ``/pool/stratum`` -> the policy's state, of what it
+has said; labels of cascades: ``learn_cascade``; opinions of conversations: ``learn_sessions``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -31,6 +33,7 @@ from router.contract.errors import BadRecord, RejectCode
 from router.contract.records import Control, Reward, Weights
 from router.core.bandit import POLICIES, Arms, Observation, Policy, SquareCB, observation_of
 from router.core.bandit.clusters import share_of
+from router.core.bandit.voices import voice_of
 from router.core.labels import Labels, label_of, load
 from router.core.reward import is_evidence, reward_key
 from router.core.risk import Label
@@ -48,6 +51,7 @@ from router.stages.learn_sessions import Sessions
 log = logging.getLogger(__name__)
 
 NAME = "learn"
+VOICE = b"\0voice/"
 PUBLISH_EVERY_MS = 1_000
 LOOK_EVERY_MS = 600_000
 #: Weights take some milliseconds of quadrature; ticks come often.
@@ -57,11 +61,12 @@ _DECIMALS = 3
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """How a configured pool learns."""
+    """How a configured pool learns; ``most``: share of the evidence on a model that one tenant may have, 0..1."""
 
     policy: Policy[Any]
     arms: Arms
     cascade: Cascade | None = None
+    most: float = 1.0
 
     @property
     def under_cascade(self) -> bool:
@@ -74,9 +79,12 @@ class Learner:
             return self.cascade is not None and self.under_cascade and reward.arm == self.cascade.arm
         return reward.model in self.arms.models
 
-    def outlook(self, state: Any, now_ms: int) -> tuple[dict[str, float], dict[str, float], dict[str, Any] | None]:
-        """Weights, evidence and regression, by the models' names."""
+    def outlook(
+        self, voices: Sequence[Any], now_ms: int
+    ) -> tuple[dict[str, float], dict[str, float], dict[str, Any] | None, dict[str, float] | None]:
+        """Weights, evidence, regression, and the share of what was said that does not count; by the models' names."""
         policy, arms, names = self.policy, self.arms, dict[str, str]()
+        state, cut = policy.pooled(voices, self.most, now_ms)
         if self.cascade is not None and self.under_cascade:
             cheap, arm = self.cascade.cheap, self.cascade.arm
             names = {arm: cheap}
@@ -93,14 +101,15 @@ class Learner:
         if regression is not None:
             regression |= {part: renamed(regression[part], names) for part in ("theta", "n")}
         evidence = {model: float(f"{known.get(model, 0.0):.2g}") for model in self.arms.models}
-        return rounded(renamed(found, names), arms.baseline), evidence, regression
+        bounded = {model: float(f"{share:.2g}") for model, share in renamed(cut, names).items()}
+        return rounded(renamed(found, names), arms.baseline), evidence, regression, bounded or None
 
 
 @dataclass(slots=True)
 class Posterior:
-    """A stratum: the policy's state, and what was last published (weights, evidence, regression) as version ``version``."""
+    """A stratum: the policy's state by voice, and what was last published (weights, evidence, ...) as version ``version``."""
 
-    state: Any
+    voices: dict[int, Any] = field(default_factory=dict)
     version: int = 0
     published: list[Any] | None = None
     looked_ms: int = 0
@@ -158,11 +167,18 @@ class Learn:
             if key.startswith(PREFIX):
                 self._open(key.removeprefix(PREFIX).decode(), load(orjson.loads(value)), strata)
                 continue
-            name = key.decode()
+            if key.startswith(VOICE):
+                voice, _, name = key.removeprefix(VOICE).decode().partition("/")
+            else:
+                voice, name = "", key.decode()
             learner = self._learners.get(name.partition("/")[0])
-            if learner is not None:
-                row = orjson.loads(value)
-                strata.posteriors[name] = Posterior(learner.policy.load(row["state"]), row["version"], row["published"])
+            if learner is None:
+                continue
+            posterior, row = strata.posteriors.setdefault(name, Posterior()), orjson.loads(value)
+            if voice:
+                posterior.voices[int(voice)] = learner.policy.load(row)
+            else:
+                posterior.version, posterior.published = row["version"], row["published"]
         for name in strata.posteriors.keys() | strata.books.keys():
             self._posterior(name, strata)
             strata.plan(name, 0)
@@ -170,7 +186,7 @@ class Learn:
         return strata
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:
-        news: defaultdict[str, list[Observation]] = defaultdict(list)
+        news: defaultdict[tuple[str, int], list[Observation]] = defaultdict(list)
         labels: defaultdict[str, list[Label]] = defaultdict(list)
         for record in batch.records:
             if record.value is None:
@@ -189,11 +205,11 @@ class Learn:
                 self._ignore(seen)
             else:
                 key = reward_key(reward.pool, reward.stratum)
-                news[key].append(self._in_session(key, seen, reward.session, unit))
+                news[key, voice_of(reward.tenant)].append(self._in_session(key, seen, reward.session, unit))
         for key, found in labels.items():
             self._calibrate(key, found, unit)
-        for key, observations in news.items():
-            self._learn(key, observations, unit)
+        for (key, voice), observations in news.items():
+            self._learn(key, voice, observations, unit)
 
     def tick(self, now_ms: int, unit: UnitLike) -> None:
         strata: Strata = unit.index
@@ -274,35 +290,34 @@ class Learn:
         if learner is not None and learner.cascade is not None and labels.scale == learner.cascade.scale:
             strata.books[key] = Book(labels)
 
-    def _posterior(self, key: str, strata: Strata) -> Posterior:
-        posterior = strata.posteriors.get(key)
-        if posterior is None:
-            policy = self._learners[key.partition("/")[0]].policy
-            posterior = strata.posteriors[key] = Posterior(policy.empty())
-        return posterior
+    @staticmethod
+    def _posterior(key: str, strata: Strata) -> Posterior:
+        return strata.posteriors.setdefault(key, Posterior())
 
-    def _learn(self, key: str, observations: list[Observation], unit: UnitLike) -> None:
+    def _learn(self, key: str, voice: int, observations: list[Observation], unit: UnitLike) -> None:
         strata: Strata = unit.index
         policy = self._learners[key.partition("/")[0]].policy
         posterior = self._posterior(key, strata)
-        posterior.state = policy.update(posterior.state, observations, unit.now_ms)
-        self._store(key, posterior, unit)
+        state = posterior.voices[voice] if voice in posterior.voices else policy.empty()
+        state = posterior.voices[voice] = policy.update(state, observations, unit.now_ms)
+        unit.put(VOICE + f"{voice}/{key}".encode(), orjson.dumps(policy.dump(state)))
         strata.plan(key, posterior.looked_ms + PUBLISH_EVERY_MS)
 
     def _look(self, key: str, posterior: Posterior, now_ms: int, unit: UnitLike) -> None:
         """Publish a stratum's weights if they changed."""
         pool, _, stratum = key.partition("/")
         learner = self._learners[pool]
-        weights, evidence, regression = learner.outlook(posterior.state, now_ms)
+        weights, evidence, regression, bounded = learner.outlook(list(posterior.voices.values()), now_ms)
         cascade, book = None, unit.index.books.get(key)
         if learner.cascade is not None and book is not None:
             cascade = learner.cascade.published(book.in_force(learner.cascade))
-        news: list[Any] = [weights, evidence, regression, cascade and asdict(cascade)]
+        news: list[Any] = [weights, evidence, regression, cascade and asdict(cascade), bounded]
         if news == posterior.published:
             return
         posterior.version += 1
         posterior.published = news
-        self._store(key, posterior, unit)
+        row = {"version": posterior.version, "published": posterior.published}
+        unit.put(key.encode(), orjson.dumps(row))
         published = Weights(
             pool=pool,
             stratum=stratum,
@@ -311,18 +326,10 @@ class Learn:
             evidence=evidence,
             regression=regression,
             cascade=cascade,
+            bounded=bounded,
             at=to_rfc3339(now_ms),
         )
         unit.emit(self._weights, key.encode(), encode(published))
-
-    def _store(self, key: str, posterior: Posterior, unit: UnitLike) -> None:
-        policy = self._learners[key.partition("/")[0]].policy
-        row = {
-            "version": posterior.version,
-            "state": policy.dump(posterior.state),
-            "published": posterior.published,
-        }
-        unit.put(key.encode(), orjson.dumps(row))
 
     def _ignore(self, why: str) -> None:
         """Log the first, second, fourth, ... reward that was ignored for this reason."""
@@ -340,7 +347,7 @@ def learners(config: Config) -> dict[str, Learner]:
         cascade = cascade_of(pool, config.models)
         if policy is not None and (pool.policy != "fixed" or cascade is not None):
             arms = Arms(models=pool.models, baseline=pool.baseline, margin=pool.margin, weights=pool.weights)
-            found[name] = Learner(policy, arms, cascade)
+            found[name] = Learner(policy, arms, cascade, float(config.feedback.max_tenant_share))
     return found
 
 

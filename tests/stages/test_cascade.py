@@ -482,10 +482,10 @@ def test_what_the_model_alone_did_badly_does_not_speak_against_the_cascade(polic
         state = learner.policy.update(
             learner.policy.empty(), [*baseline, *seen("small", alone), *seen("small>large", cascaded)], now_ms
         )
-        weights[alone], _, _ = learner.outlook(state, now_ms)
+        weights[alone], *_ = learner.outlook([state], now_ms)
     assert weights[5]["small"] > 0.5
     state = learner.policy.update(learner.policy.empty(), [*baseline, *seen("small", 0)], now_ms)
-    assert learner.outlook(state, now_ms)[0]["small"] > 0.5
+    assert learner.outlook([state], now_ms)[0]["small"] > 0.5
 
 
 def test_a_doubtful_empty_answer_survives_a_restart_of_settle(system):

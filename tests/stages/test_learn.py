@@ -7,11 +7,12 @@ import pytest
 
 from router.config import Config
 from router.contract.codec import to_rfc3339
+from router.core.bandit.voices import VOICES
 from router.core.keyring import Keyring
 from router.kafka.client import Client
 from router.stages import learn_sessions
 from router.stages.context import Context
-from router.stages.learn import LOOK_EVERY_MS, build
+from router.stages.learn import LOOK_EVERY_MS, VOICE, build
 from router.stages.learn_sessions import KEPT_MS
 from router.stages.learn_sessions import PREFIX as SESSION
 from router.testing import FakeClock, MemoryLog
@@ -20,8 +21,9 @@ T0 = 1_780_000_020_000
 KEYRING = Keyring.parse("a secret of at least thirty-two bytes")
 
 
-def new_stage(**auto):
+def new_stage(feedback=None, **auto):
     config = Config(
+        feedback=feedback or {},
         models={name: {"unpriced": True} for name in ("small", "mid", "large")},
         pools={
             "auto": {"models": ["small", "large"], "margin": 0.1} | auto,
@@ -258,3 +260,88 @@ def test_of_too_many_conversations_the_one_silent_longest_is_forgotten(monkeypat
         log.advance(1_000)
     rows = [row for row in log.rows(stage, 0).items() if row[0].startswith(SESSION)]
     assert len(rows) == 3
+
+
+def storm(log, n=10_000, tenant="evil", reward=0.0, **changes):
+    for number in range(n):
+        give(log, reward=reward, tenant=tenant, kind="thumbs", source="user", request_id=f"{number:032x}", **changes)
+
+
+def honest(log, n=400, tenants=("acme", "bolt", "core", "dune"), small=0.95):
+    for tenant in tenants:
+        teach(log, n, small=small, tenant=tenant, kind="thumbs", source="user")
+
+
+def learned(**feedback):
+    return MemoryLog(new_stage(feedback=feedback), partitions=4, clock=FakeClock(T0))
+
+
+def last(log):
+    log.advance(2_000, step_ms=500)
+    return weights(log)[-1]
+
+
+def test_a_tenants_storm_counts_for_what_all_others_say_together():
+    calm, stormy, free = learned(), learned(), learned(max_tenant_share=1.0)
+    for log in (calm, stormy, free):
+        honest(log)
+    for log in (stormy, free):
+        storm(log)
+    assert last(calm)["evidence"]["small"] == 1600
+    assert last(calm)["bounded"] is None
+    assert last(free)["evidence"]["small"] == 12_000
+    found = last(stormy)
+    assert found["evidence"]["small"] == 3200
+    assert found["bounded"] == {"small": pytest.approx(1 - 3200 / 11_600, abs=0.01)}
+    storm(stormy, n=5_000)
+    assert last(stormy)["weights"] == found["weights"]
+
+
+def test_praise_of_one_tenant_does_not_release_what_others_find_bad():
+    bound, free = learned(), learned(max_tenant_share=1.0)
+    for log in (bound, free):
+        honest(log, small=0.4)
+        storm(log, reward=1.0)
+    assert last(free)["weights"]["small"] > 0.5
+    assert last(bound)["weights"]["small"] < 0.1
+
+
+def test_honest_feedback_after_a_storm_takes_back_what_the_storm_had():
+    log = learned()
+    storm(log)
+    alone = last(log)
+    assert alone["bounded"] is None  # one tenant alone: nobody whom it could outvote
+    honest(log)
+    after = last(log)
+    assert after["evidence"]["small"] == 3200
+    honest(log, n=1600)
+    assert last(log)["evidence"]["small"] > 10_000
+
+
+def test_of_one_tenant_alone_everything_counts_and_one_word_of_another_undoes_nothing():
+    log = learned()
+    honest(log, n=1000, tenants=("acme",))
+    before = last(log)["weights"]
+    assert before["small"] > 0.5
+    give(log, reward=0.0, tenant="other", kind="thumbs", source="user")
+    assert last(log)["weights"]["small"] == pytest.approx(before["small"], abs=0.05)
+
+
+def test_who_said_what_survives_a_restart_and_any_batches():
+    logs = [learned() for _ in range(3)]
+    logs[2].batch_records = 7
+    for log in logs:
+        honest(log, n=50)
+        storm(log, n=700)
+    logs[1].run()
+    logs[1].restart(new_stage(feedback={}))
+    assert [last(log)["weights"] for log in logs[1:]] == [last(logs[0])["weights"]] * 2
+    assert [last(log)["bounded"] for log in logs[1:]] == [last(logs[0])["bounded"]] * 2
+
+
+def test_voices_are_bounded_however_many_tenants_there_are():
+    log = MemoryLog(stage := new_stage(), partitions=1, clock=FakeClock(T0))
+    for number in range(1000):
+        give(log, tenant=f"tenant-{number}")
+    log.advance(2_000, step_ms=500)
+    assert len([key for key, _ in log.rows(stage, 0).items() if key.startswith(VOICE)]) == VOICES

@@ -15,7 +15,7 @@ A new policy is one file beside this one and one line in the registry (``bandit/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
@@ -103,6 +103,13 @@ class Policy(Protocol[State]):
         """The state in which all that was observed of ``model`` was observed of ``into``."""
         ...
 
+    def pooled(self, voices: Sequence[State], most: float, at_ms: int) -> tuple[State, dict[str, float]]:
+        """The sum of what several tenants have said, none for more than ``most`` of it (``voices``): a state to look at, not to add to.
+
+        Of each model that somebody was cut in, what did not count, 0..1.
+        """
+        ...
+
     def weights(self, state: State, arms: Arms, at_ms: int) -> dict[str, float]:
         """Probability of each model of the pool; sum 1. Without evidence all of it is the baseline's."""
         ...
@@ -160,6 +167,24 @@ def kept(events: Iterable[Event], model: str, at_ms: int) -> float:
 def only(model: str, models: Iterable[str]) -> dict[str, float]:
     """All weight on one model."""
     return {name: float(name == model) for name in models}
+
+
+def left_out(said: Sequence[Mapping[str, float]], counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each model that a voice was cut in, the share of all that was said of it that does not count. ``counts``: ``voices.shares``."""
+    found: dict[str, float] = {}
+    for model in sorted({model for one in counts for model in one}):
+        total = sum(one.get(model, 0.0) for one in said)
+        kept_of_it = sum(one.get(model, 0.0) * share.get(model, 1.0) for one, share in zip(said, counts, strict=True))
+        found[model] = 1.0 - kept_of_it / total
+    return found
+
+
+def part_of(total: int, share: float) -> int:
+    """A scaled sum times ``share`` 0..1; 1 leaves it exactly as it is."""
+    return total if share >= 1.0 else total * round(share * _WHOLE) // _WHOLE
+
+
+_WHOLE: Final = 1 << 40
 
 
 def relabelled(sums: Mapping[Any, tuple[int, ...]], model: str, into: str) -> dict[Any, Any]:

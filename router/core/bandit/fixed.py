@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ class Fixed:
 
     def joined(self, state: None, model: str, into: str) -> None:  # noqa: ARG002
         return state
+
+    def pooled(self, voices: Sequence[None], most: float, at_ms: int) -> tuple[None, dict[str, float]]:  # noqa: ARG002
+        return None, {}
 
     def weights(self, state: None, arms: Arms, at_ms: int) -> dict[str, float]:  # noqa: ARG002
         """Configured weights of the models that are there, renormalised."""

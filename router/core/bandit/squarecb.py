@@ -45,10 +45,13 @@ from router.core.bandit.contract import (
     Event,
     Observation,
     counted,
+    left_out,
     only,
+    part_of,
     relabelled,
 )
 from router.core.bandit.decay import amount_at, scaled
+from router.core.bandit.voices import LEAST, contested, shares
 
 #: Numbers of a context: one, what the classifier says, the prompt's length, whether it needs a capability.
 SIZE: Final = 4
@@ -164,6 +167,32 @@ class SquareCB:
 
     def joined(self, state: Sums, model: str, into: str) -> Sums:
         return replace(state, sums=relabelled(state.sums, model, into))
+
+    def pooled(self, voices: Sequence[Sums], most: float, at_ms: int) -> tuple[Sums, dict[str, float]]:
+        """Of the quick sums, which a storm of an hour would fill, a voice is cut by what was said lately."""
+        said = [self._said(voice, at_ms, 0, self.half_life_ms) for voice in voices]
+        lately = [self._said(voice, at_ms, _SLOW, self.half_life_ms // QUICK) for voice in voices]
+        models = contested(said)
+        counts, of_late = shares(said, most, models), shares(lately, most, models, LEAST / QUICK)
+        sums: dict[tuple[str, FeedbackKind], tuple[int, ...]] = {}
+        for voice, share, late in zip(voices, counts, of_late, strict=True):
+            for key, totals in voice.sums.items():
+                slow, quick = share.get(key[0], 1.0), late.get(key[0], 1.0)
+                have = sums.get(key, (0,) * _SUMS)
+                sums[key] = tuple(
+                    total + part_of(one, slow if at < _SLOW else quick)
+                    for at, (total, one) in enumerate(zip(have, totals, strict=True))
+                )
+        return Sums(sums=sums, clipped=sum(voice.clipped for voice in voices)), left_out(said, counts)
+
+    @staticmethod
+    def _said(state: Sums, at_ms: int, first: int, half_life_ms: int) -> dict[str, float]:
+        """By model, what was observed of it, faded and by trust; ``first``: where among the sums that is counted."""
+        found: dict[str, float] = {}
+        for (model, kind), totals in state.sums.items():
+            amount = amount_at(totals[first], at_ms, half_life_ms) / _UNIT
+            found[model] = found.get(model, 0.0) + TRUST[kind] * amount
+        return found
 
     def evidence(self, state: Sums, at_ms: int) -> dict[str, float]:
         found: dict[str, float] = {}

@@ -23,7 +23,7 @@ scaled down to ``CAPS``: a storm of one voice cannot make certain, yet its mean 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -39,10 +39,13 @@ from router.core.bandit.contract import (
     Event,
     Observation,
     counted,
+    left_out,
     only,
+    part_of,
     relabelled,
 )
 from router.core.bandit.decay import amount_at, scaled
+from router.core.bandit.voices import contested, shares
 
 Floats = npt.NDArray[np.float64]
 Key = tuple[str, FeedbackKind, FeedbackSource]
@@ -98,6 +101,24 @@ class Thompson:
 
     def joined(self, state: Beliefs, model: str, into: str) -> Beliefs:
         return replace(state, sums=relabelled(state.sums, model, into))
+
+    def pooled(self, voices: Sequence[Beliefs], most: float, at_ms: int) -> tuple[Beliefs, dict[str, float]]:
+        said = [self._said(voice, at_ms) for voice in voices]
+        counts = shares(said, most, contested(said))
+        sums: dict[Key, tuple[int, int]] = {}
+        for voice, share in zip(voices, counts, strict=True):
+            for key, (n, s) in voice.sums.items():
+                part = share.get(key[0], 1.0)
+                have_n, have_s = sums.get(key, (0, 0))
+                sums[key] = have_n + part_of(n, part), have_s + part_of(s, part)
+        return Beliefs(sums=sums, clipped=sum(voice.clipped for voice in voices)), left_out(said, counts)
+
+    def _said(self, state: Beliefs, at_ms: int) -> dict[str, float]:
+        """By model, what was observed of it, faded and by trust."""
+        found: dict[str, float] = {}
+        for (model, kind, _), (n, _) in state.sums.items():
+            found[model] = found.get(model, 0.0) + TRUST[kind] * amount_at(n, at_ms, self.half_life_ms)
+        return found
 
     def evidence(self, state: Beliefs, at_ms: int) -> dict[str, float]:
         """Decayed number of observations of each model, before caps and trust."""
