@@ -26,6 +26,7 @@ COMMANDS = {
     "submit": "submit",
     "feedback": "feedback",
     "review": "review",
+    "surveys": "surveys",
     "status": "status",
     "pin": "control",
     "ban": "control",

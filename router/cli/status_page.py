@@ -159,6 +159,8 @@ def _traffic(document: Json) -> Iterator[RenderableType]:
         in_time = percent(traffic["shadows_ok"]["value"] / shadows)
         beside = dollars(document["cost"]["beside_nano_usd"]["value"])
         yield line(f"{count(shadows)} answered a second time, unseen ({in_time} in time); with judging {beside}")
+    if surveys := traffic["surveys"]["value"]:
+        yield line(f"{count(surveys)} results asked their user: `pointsman surveys rates`")
     final = count(traffic["requests"]["final"])
     if traffic["window"]:
         yield line(f"final up to {_clock(traffic['window']['final_to'])}: {final} results", "dim")

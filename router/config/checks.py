@@ -17,6 +17,8 @@ from router.contract.ids import DEFAULT_POOL
 from router.contract.patterns import pattern_problem
 
 GENERAL = "general"
+#: Of ``core.survey.MOST_USERS``.
+MOST_ASKED = 300_000
 #: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
 NOT_YET_TENANT = {
     "budget_usd_per_day": None,
@@ -36,6 +38,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield from _pool(f"pools.{name}", pool, config)
     for name, tenant in config.tenants.items():
         yield from _known(f"tenants.{name}.pools", tenant.pools, "pool", config.pools)
+    yield from _surveys(config)
     yield from _classify(config)
     yield from _kafka(config)
     if config.security.secret_env and config.security.secret_file:
@@ -100,6 +103,24 @@ def _rollout(key: str, pool: PoolConfig) -> Iterator[Problem]:
         yield key, "compares with the holdout in the end, and holdout_percent is 0"
     if rollout.stages[0] == 0 and (pool.shadow_percent <= 0 or pool.judge is None):
         yield f"{key}.stages", "begin with 0, where only pairs speak: that needs shadow_percent and judge"
+
+
+def _surveys(config: Config) -> Iterator[Problem]:
+    of: dict[str, str] = {}
+    for name, survey in config.surveys.items():
+        yield from _known(f"surveys.{name}.pools", survey.pools, "pool", config.pools)
+        yield from _unique(f"surveys.{name}.pools", survey.pools)
+        for pool in survey.pools or config.pools:
+            if (other := of.setdefault(pool, name)) != name:
+                yield f"surveys.{name}.pools", f'pool "{pool}" has the survey "{other}", and a pool has one'
+    remembered = sum(survey.per_day for survey in config.surveys.values()) * max(
+        (survey.quiet_days for survey in config.surveys.values()), default=0
+    )
+    if remembered > MOST_ASKED:
+        yield (
+            "surveys",
+            f"per_day x quiet_days may come to {remembered:,} users who are to be left in peace; at most {MOST_ASKED:,} are remembered",
+        )
 
 
 def _start(key: str, pool: PoolConfig) -> Iterator[Problem]:

@@ -426,6 +426,25 @@ class ReviewsConfig(Section):
     """How long items are kept, of topics that `topics create` and `up` make."""
 
 
+class SurveyConfig(Section):
+    """A question to users about an answer: a share of results carries it as `router.survey`. See `docs/surveys.md`."""
+
+    question: Annotated[str, Field(min_length=1, max_length=500)]
+    """What the application shall ask."""
+    scale: Literal["thumbs", "1-5", "1-7", "0-10"] = "thumbs"
+    """What it shall offer. The feedback's ``value`` is 0 at the low end and 1 at the high one."""
+    pools: tuple[Name, ...] = ()
+    """Pools whose answers it is about; all if empty. A pool has one survey."""
+    percent: Percent = 5
+    """Of interactive requests whose user may be asked: those whose result asks, drawn before the answer and alike in all cohorts."""
+    quiet_days: Annotated[Whole, Field(ge=1, le=90)] = 30
+    """For so long a user who was asked anything is not asked by this survey."""
+    per_day: Annotated[Whole, Field(ge=1, le=100_000)] = 200
+    """At most so many results ask in a day (UTC); each partition has an equal part of them."""
+    answer_days: Annotated[Whole, Field(ge=1, le=30)] = 3
+    """Who has not answered by then counts as silent in response rates."""
+
+
 class Config(BaseSettings):
     """All settings of an installation. Made by ``load``; frozen."""
 
@@ -451,6 +470,7 @@ class Config(BaseSettings):
     route: RouteConfig = RouteConfig()
     guard: GuardConfig = GuardConfig()
     reviews: ReviewsConfig = ReviewsConfig()
+    surveys: dict[Name, SurveyConfig] = Field(default_factory=dict)
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

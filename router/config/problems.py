@@ -36,6 +36,7 @@ TABLES: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("route",): model.RouteConfig,
     ("guard",): model.GuardConfig,
     ("reviews",): model.ReviewsConfig,
+    ("surveys", "*"): model.SurveyConfig,
 }
 
 #: Keys that people write when they want to put a secret into the file, and what to write instead.
@@ -65,6 +66,7 @@ _MUST = {
     "string_pattern_mismatch": "must match {pattern}",
     "string_too_long": "must have at most {max_length} characters",
     "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
 }
 
 Problem = tuple[str, str]

@@ -70,6 +70,7 @@ _TITLES = {
     ("pools", "*", "cascade"): "[pools.NAME.cascade]",
     ("pools", "*", "rollout"): "[pools.NAME.rollout]",
     ("tenants", "*"): "[tenants.NAME]",
+    ("surveys", "*"): "[surveys.NAME]",
     ("classify", "rules", "*"): "[[classify.rules]]",
     ("classify", "bands", "*"): "[[classify.bands]]",
 }

@@ -100,8 +100,22 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultSurvey:
+    """The result's user shall be asked: show ``question`` and send what is said as feedback of kind ``survey`` with the result's token.
+
+    ``scale``: what is offered; ``value`` of the feedback is 0 at its low end and 1 at its high one. ``inclusion_probability``: with which the request was
+    drawn, before it was answered.
+    """
+
+    name: str
+    question: str
+    scale: Literal["thumbs", "1-5", "1-7", "0-10"]
+    inclusion_probability: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRouter:
-    """``router`` of a result. What was never decided is null; ``model`` is the one that answered."""
+    """``router`` of a result. What was never decided is null; ``model`` is the one that answered. ``survey``: only where the user shall be asked."""
 
     tenant: str
     pool: str | None
@@ -116,6 +130,7 @@ class ResultRouter:
     feedback_token: str | None
     metadata: Any
     attempts: list[Attempt]
+    survey: ResultSurvey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,7 +428,7 @@ class FeedbackCount:
 class MetricWindow:
     """``llm.metrics``: exact counts and sums of one tumbling window and one set of dimensions.
 
-    ``shadows_ok``: of ``shadows``, those that gave an answer in time.
+    ``shadows_ok``: of ``shadows``, those that gave an answer in time. ``surveys``: results that ask their user; what is said is in ``feedback``.
     """
 
     window_start: Time
@@ -443,6 +458,7 @@ class MetricWindow:
     latency_ms: Latency
     feedback: dict[str, FeedbackCount]
     shadows_ok: Count = 0
+    surveys: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,8 @@ TOPICS = (
     Topic("paces", "lane/partition/pool", None, "route", "every router", cleanup="compact"),
     Topic("feedback.verified", "request id", None, "feedback", "feedback"),
     Topic("feedback.counted", "request id", None, "feedback", "account"),
+    # Who was asked is left in peace as long as it is kept; rates are of what is kept.
+    Topic("surveys", "request id", None, "settle, feedback", "every router", retention_ms=100 * DAY_MS),
     Topic("counts", "dimensions", None, "account", "account"),
     Topic("health.counts", "model", None, "watch", "watch"),
     Topic("guard.evidence", "pool", None, "watch", "watch"),

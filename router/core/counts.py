@@ -5,7 +5,7 @@ order of a sum), latencies in the buckets of ``core/quantiles``. Nothing here ro
 
 | from | counts |
 |---|---|
-| result | requests, ok, errors by code, latency; the model that answered, or ``none`` |
+| result | requests, ok, errors by code, latency, surveys; the model that answered, or ``none`` |
 | unique outcome | attempts (shadows apart), retries, fallbacks, hedges, escalations by reason, tokens, cost; the attempt's model |
 | feedback | n, sum of values, repeats, by kind |
 """
@@ -37,11 +37,12 @@ SUMS = (
     "baseline_cost_nano_usd",
     "cost_unknown",
     "shadows_ok",
+    "surveys",
 )
 _AT = {name: position for position, name in enumerate(SUMS)}
 _REQUESTS, _OK, _ATTEMPTS, _SHADOWS = _AT["requests"], _AT["ok"], _AT["attempts"], _AT["shadows"]
 _PROMPT, _COMPLETION, _CACHED = _AT["prompt_tokens"], _AT["completion_tokens"], _AT["cached_tokens"]
-_SHADOWS_OK = _AT["shadows_ok"]
+_SHADOWS_OK, _SURVEYS = _AT["shadows_ok"], _AT["surveys"]
 _COST, _BASELINE, _UNKNOWN = _AT["cost_nano_usd"], _AT["baseline_cost_nano_usd"], _AT["cost_unknown"]
 _OF_REASON = {
     "retry": _AT["retries"],
@@ -88,9 +89,10 @@ class Counts:
     latency: Sketch = field(default_factory=dict)
     feedback: dict[str, list[int]] = field(default_factory=dict)
 
-    def add_result(self, error_code: str | None, latency_ms: int) -> None:
-        """Count one result: ``error_code`` is ``None`` for an answer."""
+    def add_result(self, error_code: str | None, latency_ms: int, *, asks: bool = False) -> None:
+        """Count one result: ``error_code`` is ``None`` for an answer; ``asks``: it has a survey."""
         self.sums[_REQUESTS] += 1
+        self.sums[_SURVEYS] += asks
         if error_code is None:
             self.sums[_OK] += 1
         else:

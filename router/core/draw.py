@@ -17,6 +17,7 @@ LABEL = "label"
 REVIEW = "review"
 SHADOW = "shadow"
 SIDES = "sides"
+SURVEY = "survey"
 
 _BELOW_ONE = 1.0 - 2.0**-53
 

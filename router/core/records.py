@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from router.contract.records import Cohort, FeedbackKind, FeedbackSource, Lane, Origin, Reason, Status
 from router.core.mirror import Mirror
@@ -207,6 +207,25 @@ class CountedFeedback:
     at_ms: int
     attempt: int | None = None
     source: FeedbackSource | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurveyEvent:
+    """``llm.surveys`` (key: request id): a result asks its user, or the user has answered.
+
+    ``user``: a hash; of an answer it is not known. ``inclusion``: probability with which the request was drawn. ``value`` 0..1 of an answer.
+    """
+
+    event: Literal["asked", "answered"]
+    survey: str
+    request_id: str
+    pool: str
+    stratum: str
+    cohort: Cohort
+    at_ms: int
+    user: str | None = None
+    inclusion: float | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,14 +20,25 @@ from router.core.slip import Keyring, Slip
 from router.core.token import FeedbackFacts, Sampled, issue
 
 
-def result_record(row: Row, verdict: Verdict, *, now_ms: int, keyring: Keyring, token_ttl_ms: int) -> dict[str, Any]:
-    """The one result of a request, settled at ``now_ms``. Only an answer carries a feedback token and a model."""
+def result_record(
+    row: Row,
+    verdict: Verdict,
+    *,
+    now_ms: int,
+    keyring: Keyring,
+    token_ttl_ms: int,
+    survey: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The one result of a request, settled at ``now_ms``. Only an answer carries a feedback token, a model, and a ``survey``."""
     slip, answered_by, error = row.slip, verdict.answered_by, verdict.error
     cost_nano_usd = total_cost_nano_usd(row.tries)
     response = token = None
     if answered_by is not None:
         response = {"status_code": 200, "request_id": slip.request_id, "body": verdict.body or {}}
-        token = _token(row, answered_by, now_ms, token_ttl_ms, keyring)
+        token = _token(
+            row, answered_by, now_ms, token_ttl_ms, keyring, survey=None if survey is None else survey["name"]
+        )
+    asks = {} if answered_by is None or survey is None else {"survey": survey}
     return {
         "id": slip.request_id,
         "custom_id": slip.custom_id,
@@ -47,6 +58,7 @@ def result_record(row: Row, verdict: Verdict, *, now_ms: int, keyring: Keyring, 
             "feedback_token": token,
             "metadata": slip.metadata,
             "attempts": [each.as_record() for each in row.tries],
+            **asks,
         },
     }
 
@@ -57,7 +69,7 @@ def result_token(result: Mapping[str, Any]) -> str | None:
     return token
 
 
-def _token(row: Row, answered_by: Try, now_ms: int, token_ttl_ms: int, keyring: Keyring) -> str:
+def _token(row: Row, answered_by: Try, now_ms: int, token_ttl_ms: int, keyring: Keyring, *, survey: str | None) -> str:
     slip, attempt, model = row.slip, answered_by.number, answered_by.model
     tried = next((each for each in row.tries if each.trial is not None), None)
     facts = FeedbackFacts(
@@ -77,6 +89,7 @@ def _token(row: Row, answered_by: Try, now_ms: int, token_ttl_ms: int, keyring: 
         arm=_arm(tried),
         session=slip.session,
         sampled=_sampled(tried, now_ms),
+        survey=survey,
     )
     return issue(facts, keyring)
 

@@ -19,6 +19,7 @@ from router.contract.values import value
 from router.core.cascade import Trial, trial_of
 from router.core.keyring import Keyring, SealError
 from router.core.mirror import Mirror, Sample, mirror_of, sample_of
+from router.core.survey import Ask, ask_of
 
 __all__ = ["Keyring", "Slip", "SlipError", "sign", "verify"]
 
@@ -42,7 +43,7 @@ class Slip:
     order of settle's, so settle has had a row of the request. ``charged``: what the pool's budget was charged, in nano-dollars;
     ``context``: what the policy looked at of the first model (``core.bandit.squarecb``); ``trial``: how the answer is checked; ``session``: a hash of it;
     ``sample``: what the request was drawn for; ``mirror``: the answer that this attempt mirrors, or judges beside its shadow: it comes after
-    the result and changes nothing of it. ``None`` where there is no such thing.
+    the result and changes nothing of it; ``survey``: what its result asks the user. ``None`` where there is no such thing.
     """
 
     request_id: str
@@ -71,6 +72,7 @@ class Slip:
     session: str | None = None
     sample: Sample | None = None
     mirror: Mirror | None = None
+    survey: Ask | None = None
 
     @property
     def beside(self) -> bool:
@@ -84,7 +86,7 @@ _VALUES = attrgetter(*_NAMES)
 _LEAST = _NAMES.index("of_order")
 _ABSENT = [field.default for field in fields(Slip)]
 _ORIGIN, _KEY, _CONTEXT, _TRIAL = map(_NAMES.index, ("origin", "key", "context", "trial"))
-_SAMPLE, _MIRROR = map(_NAMES.index, ("sample", "mirror"))
+_SAMPLE, _MIRROR, _SURVEY = map(_NAMES.index, ("sample", "mirror", "survey"))
 
 
 def sign(slip: Slip, keyring: Keyring) -> str:
@@ -117,6 +119,8 @@ def to_list(slip: Slip) -> list[Any]:
         values[_SAMPLE + 1] = sample.values()
     if (mirror := slip.mirror) is not None:
         values[_MIRROR + 1] = mirror.values()
+    if (survey := slip.survey) is not None:
+        values[_SURVEY + 1] = survey.values()
     return values
 
 
@@ -134,4 +138,5 @@ def from_list(values: Any) -> Slip:
     found[_TRIAL] = trial_of(found[_TRIAL])
     found[_SAMPLE] = sample_of(found[_SAMPLE])
     found[_MIRROR] = mirror_of(found[_MIRROR])
+    found[_SURVEY] = ask_of(found[_SURVEY])
     return Slip(*found)

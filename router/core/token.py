@@ -48,6 +48,7 @@ class FeedbackFacts:
     ``first_model``, ``stratum``, ``cohort``, ``propensity``, ``policy_version`` are those of the first decision,
     ``model`` is the one that answered. ``pool`` and ``stratum`` are ``None`` for a direct request: no reward. ``context``: as in
     the slip, as ``session`` is. ``arm``: of a request that a cascade answered; ``sampled``: its cheap answer, where that is in the sample to be labelled.
+    ``survey``: the result asks its user.
     """
 
     request_id: str
@@ -66,12 +67,14 @@ class FeedbackFacts:
     arm: str | None = None
     session: str | None = None
     sampled: Sampled | None = None
+    survey: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(FeedbackFacts))
 _VALUES = attrgetter(*_NAMES)
 #: Those that an earlier release had, too: tokens live for a month.
 _LEAST = _NAMES.index("context")
+_AT_SAMPLED = _NAMES.index("sampled")
 _SAMPLED = attrgetter(*(field.name for field in fields(Sampled)))
 
 
@@ -79,7 +82,7 @@ def issue(facts: FeedbackFacts, keyring: Keyring) -> str:
     """The token's text, 270 characters for short names. Takes 3 us."""
     values = [_FORMAT, *_VALUES(facts)]
     if facts.sampled is not None:
-        values[-1] = _SAMPLED(facts.sampled)
+        values[_AT_SAMPLED + 1] = _SAMPLED(facts.sampled)
     return keyring.tokens.seal(orjson.dumps(values))
 
 

@@ -169,7 +169,7 @@ class Account:
             _header(record.headers, "lane", "interactive"),
         )
         code = None if error is None else error["code"]
-        place(record.timestamp, dimensions).add_result(code, int(router["latency_ms"]))
+        place(record.timestamp, dimensions).add_result(code, int(router["latency_ms"]), asks="survey" in router)
 
     def _feedback(self, record: Any, place: Place) -> None:
         found = orjson.loads(record.value)

@@ -3,7 +3,7 @@
 Two steps in one stage:
 
     feedback --> token verified, or a request id --> feedback.verified, by request id
-    feedback.verified, results --> joined, counted once --> rewards, feedback.counted
+    feedback.verified, results --> joined, counted once --> rewards, feedback.counted; answers to surveys --> surveys
 
 **By token** no lookup is needed: the token carries the facts, also before this stage has read the result, also long
 after the settled id was forgotten. **By request id** the facts are in the result, which lies in the lane's own partition
@@ -42,7 +42,7 @@ import xxhash
 from router.contract.codec import decode, encode, to_rfc3339
 from router.contract.errors import BadRecord, PointsmanError, RejectCode
 from router.contract.records import Feedback
-from router.core.records import CountedFeedback, VerifiedFeedback
+from router.core.records import CountedFeedback, SurveyEvent, VerifiedFeedback
 from router.core.reward import is_label, reward_key, reward_of
 from router.core.token import FeedbackFacts, TokenError, facts_of, open_token
 from router.kafka.bodies import BodyReader, Place
@@ -73,7 +73,7 @@ class FeedbackStage:
         self._feedback, self._verified = names.of("feedback"), names.of("feedback.verified")
         self._results, self._rewards = names.of("results"), names.of("rewards")
         self._counted, self._load = names.of("feedback.counted"), names.of("load")
-        self._dead = names.of("dead-letter")
+        self._surveys, self._dead = names.of("surveys"), names.of("dead-letter")
         self._keyring = context.keyring
         self._bodies = bodies
         self._kept_s = config.settle.dedupe_window_s
@@ -85,7 +85,7 @@ class FeedbackStage:
         return Stage(
             name=self._name,
             sources=(self._feedback, self._verified, self._results),
-            outputs=frozenset({self._verified, self._rewards, self._counted, self._load, self._dead}),
+            outputs=frozenset({self._verified, self._rewards, self._counted, self._load, self._surveys, self._dead}),
             handle=self.handle,
             tick=self.tick,
             prefetch=self.prefetch,
@@ -252,6 +252,8 @@ class FeedbackStage:
         if not repeat:
             desk.keep(seen16, 0, verified.at_ms // 1000 + self._seen_s, unit)
             self._reward(verified, facts, unit)
+            if verified.kind == "survey" and verified.source == "user" and not other:
+                self._answered(verified, facts, unit)
         counted = CountedFeedback(
             request_id=facts.request_id,
             tenant=facts.tenant,
@@ -283,6 +285,21 @@ class FeedbackStage:
         if reward is not None:
             key = reward_key(reward.pool, reward.stratum).encode()
             unit.emit(self._rewards, key, encode(reward), partition=unit.by_key(self._rewards, key))
+
+    def _answered(self, verified: VerifiedFeedback, facts: FeedbackFacts, unit: UnitLike) -> None:
+        """Of a survey that the result asked for; what was said without being asked is no answer to it."""
+        if facts.survey is not None and facts.pool is not None and facts.stratum is not None:
+            event = SurveyEvent(
+                event="answered",
+                survey=facts.survey,
+                request_id=facts.request_id,
+                pool=facts.pool,
+                stratum=facts.stratum,
+                cohort=facts.cohort,
+                at_ms=verified.at_ms,
+                value=verified.value,
+            )
+            unit.emit(self._surveys, facts.request_id.encode(), encode(event))
 
     def _refuse(self, verified: VerifiedFeedback, why: str, unit: UnitLike) -> None:
         """Ask for the feedback record itself, to put it into the dead letter."""

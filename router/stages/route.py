@@ -31,6 +31,7 @@ from router.core.records import Order, Spending
 from router.core.review_sample import score_of
 from router.core.slip import Slip, sign
 from router.core.snapshot import NO_FOCUS, PoolFacts, Snapshot
+from router.core.survey import Ask, drawn, user_of
 from router.kafka.bodies import BodyReader
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows
@@ -45,7 +46,8 @@ from router.stages.route_paces import Paces, name_of
 from router.stages.route_records import facts_of, request_time_ms, slip_of
 from router.stages.route_refusals import MAX_SLIP_CHARACTERS, Refusals
 from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
-from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of
+from router.stages.route_surveys import Surveys
+from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of, surveys_by_pool
 from router.stages.taxonomy import Asking, Kind
 
 #: A duplicate is dropped at once only this long: far less than settle remembers any id.
@@ -79,6 +81,8 @@ class Route:
             name: pool.reviews_per_day for name, pool in config.pools.items() if pool.reviews_per_day
         }
         self._paces = names.of("paces")
+        self._surveys = surveys_by_pool(config) if lane == "interactive" else {}
+        self._lanes = context.partitions
         self._told = self._paced or (lane == "batch" and bool(shadowing))
         lanes = max(1, context.partitions)
         self._shadow_limits = {
@@ -166,9 +170,10 @@ class Route:
                 self._refusals.turn_down(record, item, unit)
 
     def tick(self, now_ms: int, unit: UnitLike) -> None:
-        """Sessions that were idle for too long are forgotten."""
+        """Sessions that were idle for too long are forgotten, users who were asked are let go."""
         del now_ms
         unit.index.expire(unit, SESSIONS_A_TICK)
+        unit.index.surveys.free(unit)
         if self._reviews_per_day:
             unit.index.paces.tell(self._paces, self._lane, unit)
 
@@ -228,6 +233,7 @@ class Route:
             deadline_at_ms=deadline_at_ms,
             lane=self._lane,
             charged=charged,
+            survey=None if order is not None or isinstance(found, Refusal) else self._ask(asked, deadline_at_ms, unit),
         )
         signed = sign(slip, self._keyring)
         home = unit.by_key(self._decisions, slip.request_id.encode())
@@ -261,6 +267,19 @@ class Route:
         told, mine = self._follower.snapshots.paces, name_of(self._lane, unit.partition, pool.name)
         paces: Paces = unit.index.paces
         return paces.pace(pool.name, per_day, amount, told.get(pool.name, {}), mine=mine, now_ms=unit.now_ms)
+
+    def _ask(self, asked: Asked, deadline_at_ms: int, unit: UnitLike) -> Ask | None:
+        """The survey that the result shall carry. Batch jobs have no user who looks at an answer."""
+        template = self._surveys.get(asked.parsed.model)
+        options = asked.parsed.request.router
+        if template is None or not drawn(template, options.tenant, asked.parsed.request_id):
+            return None
+        user = user_of(options.tenant, asked.parsed.request.body, options.session)
+        if user is None:
+            return None
+        surveys: Surveys = unit.index.surveys
+        quiet = self._follower.snapshots.quiet
+        return surveys.ask(template, user, quiet, lanes=self._lanes, deadline_at_ms=deadline_at_ms, unit=unit)
 
     def _beside(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
         """A shadow, while there is room for one, or the judge of a pair, which has been paid for already."""

@@ -10,6 +10,7 @@ from router.contract.requests import BadRequest
 from router.contract.urls import COMPLETIONS
 from router.core.facts import Choice, Form, Purse, Refusal, RequestFacts
 from router.core.slip import Slip
+from router.core.survey import Ask
 from router.stages.route_intake import Asked, Unusable
 from router.stages.route_sessions import NO_SESSION, Session
 from router.stages.taxonomy import Kind
@@ -85,6 +86,7 @@ def slip_of(
     deadline_at_ms: int,
     lane: Lane,
     charged: int | None = None,
+    survey: Ask | None = None,
 ) -> Slip:
     """What settle must know. Of a further attempt: stratum, cohort, propensity and version of the first."""
     request, order = asked.parsed.request, asked.order
@@ -118,6 +120,7 @@ def slip_of(
         session=session_hash(request.router.tenant, request.router.session),
         sample=None if choice is None else choice.sample,
         mirror=None if order is None else order.mirror,
+        survey=survey,
     )
 
 

@@ -280,7 +280,17 @@ class Settle:
         """The result's feedback token."""
         row, verdict = step.row, step.verdict
         assert verdict is not None
-        result = result_record(row, verdict, now_ms=unit.now_ms, keyring=self._keyring, token_ttl_ms=self._token_ttl_ms)
+        survey = None
+        if verdict.answered_by is not None and row.slip.survey is not None:
+            survey = self._beside.asked(row.slip, row.slip.survey, unit)
+        result = result_record(
+            row,
+            verdict,
+            now_ms=unit.now_ms,
+            keyring=self._keyring,
+            token_ttl_ms=self._token_ttl_ms,
+            survey=survey,
+        )
         headers = [("id", row.slip.request_id.encode()), ("lane", row.slip.lane.encode()), *row.headers]
         unit.emit(self._results, row.slip.key, encode(result), headers=headers)
         return result_token(result)

@@ -1,4 +1,4 @@
-"""What settle does beside results: answers are given to people, shadows and judges ordered, pairs told (``core.beside``).
+"""What settle does beside results: answers are given to people, shadows and judges ordered, pairs told (``core.beside``), users asked.
 
 All of it leaves in the transaction of what it follows; none of it has a row.
 """
@@ -11,11 +11,12 @@ from typing import Any
 from router.contract.codec import encode
 from router.contract.records import Origin, Outcome
 from router.core.beside import judged_pair, order_judge, order_shadow
-from router.core.records import Order
+from router.core.records import Order, SurveyEvent
 from router.core.results import review_item, shadow_token
 from router.core.reward import reward_key
 from router.core.settlement import Pair, Row, Step
 from router.core.slip import Slip
+from router.core.survey import Ask
 from router.kafka.unit import UnitLike
 from router.stages.context import Context
 from router.stages.headers import passed_on
@@ -33,9 +34,10 @@ class Beside:
         self._redispatch = {"interactive": names.of("redispatch"), "batch": names.of("redispatch.batch")}
         self._pairs = names.of("pairs")
         self._reviews = names.of("reviews.wanted" if config.reviews.text else "reviews")
+        self._surveys, self._asked = config.surveys, names.of("surveys")
         self._keyring = context.keyring
         self._token_ttl_ms = config.feedback.ttl_s * 1000
-        self.outputs = frozenset({self._pairs, self._reviews, *self._redispatch.values()})
+        self.outputs = frozenset({self._pairs, self._reviews, self._asked, *self._redispatch.values()})
 
     def answered(self, row: Row, number: int, token: str | None, unit: UnitLike) -> None:
         """A request that was drawn has its answer, of attempt ``number``; ``token``: feedback on it."""
@@ -55,6 +57,30 @@ class Beside:
         order = order_shadow(row.slip, answered_by, now_ms=unit.now_ms, token=self._for_people(row.slip, token))
         if order is not None:
             self.emit_order(unit, order, row.headers)
+
+    def asked(self, slip: Slip, ask: Ask, unit: UnitLike) -> dict[str, Any] | None:
+        """What the result says of its survey, and the word that its user was asked; ``None`` if there is no such survey any more."""
+        template = self._surveys.get(ask.name)
+        if template is None or slip.pool is None or slip.stratum is None:
+            return None
+        event = SurveyEvent(
+            event="asked",
+            survey=ask.name,
+            request_id=slip.request_id,
+            pool=slip.pool,
+            stratum=slip.stratum,
+            cohort=slip.cohort or "direct",
+            at_ms=unit.now_ms,
+            user=ask.user,
+            inclusion=ask.inclusion,
+        )
+        unit.emit(self._asked, slip.request_id.encode(), encode(event))
+        return {
+            "name": ask.name,
+            "question": template.question,
+            "scale": template.scale,
+            "inclusion_probability": ask.inclusion,
+        }
 
     def concluded(self, record: Any, slip: Slip, outcome: Outcome, unit: UnitLike) -> None:
         """The first outcome of a shadow, or of a pair's judge, was read. Late or failed: nothing follows."""

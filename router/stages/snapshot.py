@@ -15,11 +15,12 @@ from router.config import Config, ModelConfig, PoolConfig
 from router.contract.codec import decode, decode_control, from_rfc3339
 from router.contract.errors import BadRecord
 from router.contract.records import CascadeThreshold, Checks, Control, Health, Weights
+from router.contract.topics import DAY_MS
 from router.core.artefact import Artefact, ArtefactError
 from router.core.bandit.squarecb import regression_of
 from router.core.cascade import Calibrated, CascadeFacts, scale_of
 from router.core.price import Price
-from router.core.records import Focus, Pace
+from router.core.records import Focus, Pace, SurveyEvent
 from router.core.snapshot import (
     DECISIVE,
     FocusFacts,
@@ -31,6 +32,7 @@ from router.core.snapshot import (
     StratumWeights,
     two_digits,
 )
+from router.core.survey import Quiet, Template
 from router.kafka.follow import Follower
 from router.stages.context import Context
 from router.stages.taxonomy import Taxonomy
@@ -60,6 +62,8 @@ class Snapshots:
         self._focus: dict[tuple[str, str], FocusFacts] = {}
         #: By pool, what each lane of route has of it a day; no part of the snapshot, for it changes all the time.
         self.paces: dict[str, dict[str, float]] = {}
+        #: Whom surveys have asked; no part of the snapshot either.
+        self.quiet = Quiet(max((one.quiet_days for one in config.surveys.values()), default=0) * DAY_MS)
         self._made: Snapshot | None = None
         self._made_ms = 0
         self._ordered = False
@@ -166,6 +170,15 @@ class Snapshots:
         else:
             self.paces.setdefault(found.pool, {})[name] = max(0.0, found.per_day)
 
+    def apply_survey(self, key: bytes, value: bytes | None) -> None:  # noqa: ARG002 - the record says it
+        """Somebody was asked."""
+        try:
+            found = None if value is None else decode(SurveyEvent, value)
+        except BadRecord:
+            return
+        if found is not None and found.event == "asked" and found.user is not None:
+            self.quiet.note(found.user, found.at_ms)
+
     def apply_classifier(self, key: bytes, value: bytes | None) -> None:  # noqa: ARG002 - the topic has one key
         """The file of a classifier; none, or an empty one: the configured one again. What is no classifier changes nothing."""
         try:
@@ -191,6 +204,8 @@ class SnapshotFollower(Follower):
             names.of("focus"): self.snapshots.apply_focus,
             names.of("paces"): self.snapshots.apply_pace,
         }
+        if context.config.surveys:
+            self._appliers[names.of("surveys")] = self.snapshots.apply_survey
         super().__init__(context.client, tuple(self._appliers), self._take)
 
     def _take(self, record: Any) -> None:
@@ -268,6 +283,20 @@ def pool_facts(name: str, config: Config) -> PoolFacts:
 def calibrated_of(found: CascadeThreshold) -> Calibrated:
     """What learn published of a stratum's cascade."""
     return Calibrated(threshold=found.threshold, escalates=found.escalates, scale=found.scale, shown=found.calibrated)
+
+
+def surveys_by_pool(config: Config) -> dict[str, Template]:
+    """Pool -> the survey on its answers."""
+    return {
+        pool: Template(
+            name=name,
+            share=float(found.percent) / 100.0,
+            quiet_ms=found.quiet_days * DAY_MS,
+            per_day=found.per_day,
+        )
+        for name, found in config.surveys.items()
+        for pool in found.pools or config.pools
+    }
 
 
 def cascade_facts(pool: PoolConfig, models: Mapping[str, ModelConfig]) -> CascadeFacts | None:

@@ -31,7 +31,9 @@ NOT_THERE_YET = {
     "reviews": "length of the review queue: `pointsman review` works through it",
     "budgets": "tenants' limits",
 }
-SUMMED = ("requests", "ok", "attempts", "retries", "fallbacks", "hedges", "escalations", "shadows", "shadows_ok")
+SUMMED = (
+    "requests", "ok", "attempts", "retries", "fallbacks", "hedges", "escalations", "shadows", "shadows_ok", "surveys",
+)  # fmt: skip
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 
 

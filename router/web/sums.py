@@ -35,6 +35,7 @@ COUNTS = (
     "baseline_cost_nano_usd",
     "cost_unknown",
     "shadows_ok",
+    "surveys",
 )
 #: Of ``cost_nano_usd``: of cohort ``shadow``, second answers and their judging.
 BESIDE = "beside_nano_usd"

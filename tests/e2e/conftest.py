@@ -113,6 +113,18 @@ policy = "fixed"
 weights = { small = 0.7, large = 0.3 }
 holdout_percent = 0
 reviews_per_day = 1000000
+[pools.surveyed]
+models = ["small", "large"]
+policy = "fixed"
+weights = { small = 1.0 }
+sticky = "none"
+holdout_percent = 50
+[surveys.helpful]
+question = "Did this answer help you?"
+scale = "1-5"
+pools = ["surveyed"]
+percent = 100
+per_day = 1000
 [account]
 window_s = 5
 grace_s = 2
