@@ -98,6 +98,8 @@ class Ear:
         self.heard.information[hour, unit] += JUDGE_POWER**2 / spread
         self._verdicts, self._squares = self._verdicts + 1, self._squares + verdict * verdict
 
+    def served(self, model: str, name: str, at_ms: int) -> None: ...
+
     def attention(self) -> dict[str, tuple[float, float]]:
         even = 1.0 / len(self.strata)
         return dict.fromkeys(self.strata, (even, even * self._pairs))

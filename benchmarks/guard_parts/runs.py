@@ -28,7 +28,19 @@ from router.simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What a run depends on, beside its world.
-_GUARD = ("detector", "effect", "events", "grid", "means", "monitor", "pairs", "past", "revalidation", "unit")
+_GUARD = (
+    "detector",
+    "effect",
+    "events",
+    "grid",
+    "means",
+    "monitor",
+    "pairs",
+    "past",
+    "revalidation",
+    "unit",
+    "versions",
+)
 _GUARD_CODE = [ROOT / "router/core/guard" / f"{name}.py" for name in _GUARD]
 _WORLD_CODE = [ROOT / "router/simulation" / f"{name}.py" for name in ("play", "traffic", "world")]
 #: Shadow pairs a day that others get, in times of the world's: about what the guard buys on a calm day.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from router.contract.records import Cohort, FeedbackKind, FeedbackSource, Lane, Origin, Reason, Status
 from router.core.mirror import Mirror
+
+#: Signal of a record of ``alerts`` that is no alarm, and closed: a model answers under a name that its provider never gave before.
+NEW_NAME: Final = "served_model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,8 @@ class PricedAttempt:
     """``llm.usage``: one unique outcome, priced once by settle. ``at_ms``: the outcome record's timestamp.
 
     ``cost_nano_usd`` is ``None`` where no price is known. ``pool``, ``stratum``, ``baseline`` are ``None`` for a direct request.
-    ``baseline_output_nano_usd_per_token``: what its answers cost by length, then; ``None`` where it has no price.
+    ``baseline_output_nano_usd_per_token``: what its answers cost by length, then; ``None`` where it has no price. ``served_model``: what the
+    provider calls what answered, cut by settle; ``None`` where it did not say.
     """
 
     request_id: str
@@ -76,6 +80,7 @@ class PricedAttempt:
     late: bool
     baseline: str | None = None
     baseline_output_nano_usd_per_token: int | None = None
+    served_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

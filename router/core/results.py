@@ -207,4 +207,5 @@ def usage_record(
         "late": at_ms >= slip.deadline_at_ms,
         "baseline": slip.baseline,
         "baseline_output_nano_usd_per_token": baseline_output_nano_usd_per_token,
+        "served_model": outcome.served_model,
     }

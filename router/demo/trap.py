@@ -221,7 +221,7 @@ class _Trap:
                 with contextlib.suppress(BadRecord):
                     if record.topic == alerts:
                         alert = decode(Alert, record.value)
-                        if alert.pool is not None:
+                        if alert.stratum is not None:
                             self.story.alerts.append((self._day, alert))
                             self._say(
                                 f"day {self._day:.0f}: ALERT {alert.severity}: {alert.stratum}: {alert.evidence['summary']}"

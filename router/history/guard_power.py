@@ -91,7 +91,7 @@ def seen(windows: Iterable[MetricWindow], config: PoolConfig) -> tuple[float, li
         counts.setdefault(window.stratum, Counts()).add(window)
     days = (last_ms - first_ms) / 1000 / DAY_S if counts else 0.0
     settings = Settings(margin=float(config.margin))
-    threshold = math.log(settings.arl_days * max(1, len(counts)) / STRATA_SHARE)
+    threshold = math.log(settings.height * max(1, len(counts)) / STRATA_SHARE)
     found = []
     for stratum, one in counts.items():
         requests = one.pilot + one.reference

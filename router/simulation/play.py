@@ -1,6 +1,6 @@
 """A world played through the guard: hour by hour, with reviews and shadow pairs where the guard wants them, and units given back when it alarms.
 
-The guard sees what an installation would: counts of requests by cohort, thumbs with their delay, reviews, verdicts on pairs. Whether an answer is
+The guard sees what an installation would: counts of requests by cohort, what the provider says that it serves, thumbs with their delay, reviews, verdicts on pairs. Whether an answer is
 bad is drawn here and never shown to it.
 """
 
@@ -26,6 +26,8 @@ from router.simulation.world import JudgeChange, Storm, World
 START_MS: Final = 1_750_003_200_000  # a full hour
 #: Pairs a day for a unit that was given back, and at most so many.
 RELEASE_PAIRS_A_DAY, RELEASE_PAIRS = 100.0, 1500
+#: The cheap model, and what its provider calls it at first.
+CHEAP: Final = "cheap"
 #: Of the reviews, as many are of the reference as of the pilot.
 REFERENCE_SHARE: Final = 0.5
 
@@ -56,6 +58,8 @@ class Listener(Protocol):
 
     def pair(self, place: Place, verdict: float, now_ms: int) -> None: ...
 
+    def served(self, model: str, name: str, at_ms: int) -> None: ...
+
     def attention(self) -> dict[str, tuple[float, float]]: ...
 
     def step(self, now_ms: int) -> list[Finding]: ...
@@ -84,6 +88,7 @@ class Player:
         self._fenced = np.zeros(len(self.stream.cells), dtype=bool)
         self._again: dict[str, Revalidation] = {}
         self._watched: dict[str, float] = {}
+        self._versions = sorted(world.versions, key=lambda one: one.day)
         tenants = sorted({cell.tenant for cell in self.stream.cells}, key=str)
         self._of_tenant = {one: np.array([cell.tenant == one for cell in self.stream.cells]) for one in tenants}
 
@@ -99,6 +104,7 @@ class Player:
         now_ms = START_MS + hour * HOUR_MS
         found = self.stream.hour(hour)
         pilot = np.where(self._fenced, 0, found.pilot)
+        self.guard.served(CHEAP, self._version(hour), now_ms)
         self._count(found, pilot, now_ms)
         self._thumbs(found, pilot, now_ms)
         attention = self.guard.attention()
@@ -130,6 +136,12 @@ class Player:
         )
 
     # What the guard hears
+
+    def _version(self, hour: int) -> str:
+        """Under which name the cheap model answers in this hour."""
+        names = [CHEAP, *(one.served_model for one in self._versions if one.day * HOURS <= hour)]
+        alternates = len(names) > 1 and self._versions[len(names) - 2].alternate
+        return names[-2] if alternates and hour % 2 else names[-1]
 
     def _count(self, found: Hour, pilot: NDArray[np.int64], now_ms: int) -> None:
         for name, inside in self.stream.units.items():

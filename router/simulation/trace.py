@@ -118,6 +118,9 @@ class Replay:
             self.course.served(stratum, arm, event.get("status"), cost if is_number(cost) else None, now_ms)
             if status in _FAILED:
                 guard.happened(status, arm, place, now_ms)
+            model, served = _text(event.get("model")), _text(event.get("served_model"))
+            if model and served:
+                guard.served(model, served, now_ms)
         feedback = event.get("feedback")
         said = [one for one in feedback if _is_opinion(one)] if isinstance(feedback, list) else []
         if not said:

@@ -36,6 +36,7 @@ from router.core.guard.alerts import (
     closed,
     is_over,
     load,
+    of_news,
     opened,
     record_of,
     scope_of,
@@ -62,6 +63,8 @@ BY: Final = GUARD
 STEP_MS: Final = 60_000
 #: What was heard is kept with the guard itself after so many records, at the latest.
 MOST_HEARD: Final = 200
+#: Names of models that a piece of a batch tells.
+MOST_SERVED: Final = 64
 _ARMS: Final[dict[str, Arm]] = {"pilot": "pilot", "holdout": "reference", "control": "reference"}
 _FAILED: Final = frozenset({"refused", "truncated"})
 #: Days whose traffic an alert's money is reckoned by.
@@ -85,17 +88,23 @@ class Book:
 
 @dataclass(slots=True)
 class Heard:
-    """Of one pool in a piece of a batch: requests and nano-dollars saved by (stratum, arm, tenant, minute), and what was said of answers."""
+    """Of one pool in a piece of a batch: requests and nano-dollars saved by (stratum, arm, tenant, minute), what was said of answers.
+
+    ``served``: model and what its provider calls it -> the first time.
+    """
 
     requests: dict[tuple[str, Arm, str, int], list[int]] = field(default_factory=dict)
     said: list[list[Any]] = field(default_factory=list)
     pairs: list[list[Any]] = field(default_factory=list)
+    served: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def attempt(self, found: Mapping[str, Any], arm: Arm, tenant: str, scale: int) -> None:
         """A record of ``usage``. Requests are counted by their first attempt."""
         at_ms = found["at_ms"] * scale
         if found["status"] in _FAILED:
             self.said.append([found["status"], 1.0, arm, found["stratum"], tenant, None, at_ms, at_ms])
+        if (name := found.get("served_model")) and len(self.served) < MOST_SERVED:
+            self.served.setdefault((found["model"], name), at_ms)
         if found["attempt"] != 1:
             return
         sums = self.requests.setdefault((found["stratum"], arm, tenant, at_ms // STEP_MS), [0, 0])
@@ -119,7 +128,8 @@ class Heard:
 
     def dump(self) -> bytes:
         requests = [[*part, *sums] for part, sums in self.requests.items()]
-        return orjson.dumps({"requests": requests, "said": self.said, "pairs": self.pairs})
+        served = [[*names, at_ms] for names, at_ms in self.served.items()]
+        return orjson.dumps({"requests": requests, "said": self.said, "pairs": self.pairs, "served": served})
 
 
 class GuardStage:
@@ -260,6 +270,8 @@ class GuardStage:
                 continue
             one = Opinion(signal=signal, value=value, arm=arm, place=place, asked_ms=asked_ms, session=session)
             guard.opinion(one, at_ms)
+        for model, name, at_ms in found.get("served", ()):
+            guard.served(model, name, at_ms)
         for verdict, stratum, tenant, at_ms in found["pairs"]:
             place = _place(stratum, tenant)
             fence = guard.fence_of(place)
@@ -272,6 +284,9 @@ class GuardStage:
     def _step(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
         book.stepped_ms = now_ms
         findings = book.guard.step(now_ms)
+        for news in book.guard.news():
+            note = of_news(news._replace(at_ms=news.at_ms // self._scale), pool)
+            unit.emit(self._alerts, f"{pool}/{news.model}/{note.signal}".encode(), encode(note))
         if (finding := _to_tell(findings, book.alerts)) is not None:
             self._alarm(pool, book, finding, unit)
         for name in [
@@ -465,6 +480,7 @@ def latest(found: Mapping[str, Any]) -> int | None:
     """The latest time in what was collected, ms; ``None`` if it holds nothing."""
     times = [(one[3] + 1) * STEP_MS - 1 for one in found["requests"]]
     times += [one[7] for one in found["said"]] + [one[3] for one in found["pairs"]]
+    times += [one[2] for one in found.get("served", ())]
     return max(times, default=None)
 
 

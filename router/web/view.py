@@ -1,7 +1,7 @@
 """What the topics say, folded into a bounded state: the only thing that ``status`` is made from.
 
 Records in, state out; no clock, no I/O. A record of a compacted topic replaces the one before under its key, metric
-windows are summed (``sums``), orders and health changes are also kept as a short history, dead letters are counted by
+windows are summed (``sums``), orders, health changes and new names of models are also kept as a short history, dead letters are counted by
 minute. Caps: the newest are kept.
 """
 
@@ -15,7 +15,7 @@ from typing import Generic, Literal, TypeVar
 
 from router.contract.records import Alert, Control, DeadLetter, Health, MetricWindow, Weights
 from router.contract.times import from_rfc3339
-from router.core.records import Load
+from router.core.records import NEW_NAME, Load
 from router.web.lag import Track
 from router.web.sums import Windows
 
@@ -32,10 +32,10 @@ MAX_REASONS = 64
 
 @dataclass(frozen=True, slots=True, order=True)
 class Change:
-    """Something that a person or the watch changed."""
+    """Something that a person, the watch or a provider changed."""
 
     at_ms: int
-    kind: Literal["order", "health"]
+    kind: Literal["order", "health", "version"]
     what: str
     who: str
     why: str
@@ -140,6 +140,9 @@ class View:
         self._changed(Change(at_ms, "order", what, record.by, record.reason))
 
     def _alert(self, record: Alert, at_ms: int) -> None:
+        if record.signal == NEW_NAME and record.model is not None:
+            what, said = f"model:{record.model} {NEW_NAME}", str(record.evidence.get("summary", ""))
+            self._changed(Change(at_ms, "version", what, f"guard of {record.pool}", said))
         self.alerts.pop(record.id, None)
         if record.state != "closed":
             self.alerts[record.id] = At(at_ms, record)

@@ -144,3 +144,20 @@ def test_where_everything_is_worse_no_stratum_is_the_culprit():
     found = score(Player(world, 3).play())
     assert found["first_alarm"] is not None
     assert found["false_alarms_per_100_days"] == 0
+
+
+def test_the_guard_hears_under_which_name_the_model_answers():
+    class Listening(Guard):
+        heard: list[str] = []  # noqa: RUF012
+
+        def served(self, model, name, at_ms):
+            self.heard.append(name)
+            super().served(model, name, at_ms)
+
+    versions = [{"day": 1.5, "served_model": "b"}, {"day": 2, "served_model": "c", "alternate": True}]
+    world = worlds.World.model_validate({"days": 3, "versions": versions, "changes": [], "dimensions": {}})
+    guard = Listening(Settings(), world.strata, START_MS)
+    Player(world, 1, listener=guard).play()
+    names = guard.heard
+    assert (set(names[:36]), set(names[36:48]), names[48:52]) == ({"cheap"}, {"b"}, ["c", "b", "c", "b"])
+    assert [news.name for news in guard.news()] == ["b", "c"]

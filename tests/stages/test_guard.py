@@ -13,8 +13,9 @@ from router.contract.codec import decode, encode, to_rfc3339
 from router.contract.records import Alert, Control, Reward
 from router.core.guard.detector import DAY_MS
 from router.core.guard.unit import HOUR_MS
+from router.core.guard.versions import MOST_NAMES
 from router.core.keyring import Keyring
-from router.core.records import JudgedPair, PricedAttempt
+from router.core.records import NEW_NAME, JudgedPair, PricedAttempt
 from router.kafka.client import Client
 from router.stages.context import Context
 from router.stages.guard import BY, GuardStage
@@ -225,6 +226,45 @@ def test_what_shadow_pairs_show_to_be_well_is_released_where_the_pool_says_so(au
     if auto_release:
         assert "within the margin again" in one.orders()[-1].reason
         assert one.alerts()[-1].state == "closed"
+
+
+def answered_as(one: Installation, *names: str | None, model: str = "small") -> None:
+    at_ms = one.log.clock.now_ms
+    for number, name in enumerate(names):
+        attempt = replace(ATTEMPT, at_ms=at_ms, served_model=name, model=model)
+        one.log.produce("llm.usage", b"k", encode(attempt), partition=number % 3)
+    one.log.run()
+
+
+def test_a_new_name_behind_a_model_is_told_once_and_is_no_alert_that_stays_open() -> None:
+    one = Installation(auto_rollback=True)
+    one.hours(1, {})
+    answered_as(one, "small-1", "small-1", None)
+    one.hours(30, {})
+    answered_as(one, "small-1", "small-2", "small-2")
+    one.restart()
+    one.hours(2, {})
+    answered_as(one, "small-2")
+    one.hours(1, {})
+    (note,) = one.alerts()
+    assert (note.state, note.severity, note.signal, note.pool) == ("closed", "watch", NEW_NAME, "auto")
+    assert (note.model, note.stratum) == ("small", None)
+    assert note.evidence["summary"] == "small answers as small-2, never heard before; until now as small-1"
+    assert note.since == to_rfc3339(T0 + 31 * HOUR_MS)
+    assert one.orders() == []
+
+
+def test_names_without_end_are_bounded_and_none_of_them_moves_a_cursor() -> None:
+    one = Installation(auto_rollback=True)
+    answered_as(one, "small-1")
+    one.hours(30, {})
+    answered_as(one, *(f"\x1b[2J{number}" + "x" * 300 for number in range(300)))
+    one.hours(4, {})
+    notes = one.alerts()
+    assert 0 < len(notes) < MOST_NAMES
+    assert all("\x1b" not in note.evidence["summary"] and len(note.evidence["summary"]) < 200 for note in notes)
+    assert one.orders() == []
+    assert one.log.records("llm.dead-letter") == []
 
 
 def test_what_cannot_be_read_is_a_dead_letter_and_nothing_else_suffers() -> None:

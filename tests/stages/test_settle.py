@@ -197,6 +197,7 @@ def test_usage_tells_the_price_and_what_the_baseline_would_have_cost(world):
     assert (usage.cost_nano_usd, usage.baseline_cost_nano_usd) == (14_000, 140_000)
     assert (usage.at_ms, usage.late, usage.reason) == (world.log.clock(), False, "routed")
     assert (usage.baseline, usage.baseline_output_nano_usd_per_token) == ("large", 4_000)
+    assert usage.served_model == "small-2026-05"
     assert orjson.loads(world.log.records("llm.usage")[0].value).keys() == {
         field.name for field in fields(PricedAttempt)
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from router.contract.times import to_rfc3339
+from router.core.guard.alerts import of_news
+from router.core.guard.versions import News
 from router.web.sums import total
 from router.web.view import MAX_CHANGES, MAX_REASONS, View
 from tests.web.examples import MINUTE_MS, NOW_MS, SETUP, dead_letter, health, order, window
@@ -81,6 +83,16 @@ def test_a_change_of_health_is_remembered_and_a_repeat_is_not():
     for state in ("up", "down", "down", "probing", "up"):
         found.fold(health(state=state, reason=f"is {state}"), NOW_MS)
     assert [change.what for change in found.changes] == ["model:small down", "model:small probing", "model:small up"]
+
+
+def test_a_new_name_of_a_model_is_on_the_timeline_and_no_open_alert():
+    found = view()
+    note = of_news(News("small", "small-2026-12", "small-2026-05", NOW_MS), "auto")
+    found.fold(note, NOW_MS + 5)
+    (change,) = found.changes
+    assert (change.kind, change.what, change.at_ms) == ("version", "model:small served_model", NOW_MS + 5)
+    assert change.why == "small answers as small-2026-12, never heard before; until now as small-2026-05"
+    assert not found.alerts
 
 
 def test_orders_stand_until_released_or_expired():

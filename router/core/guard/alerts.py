@@ -7,6 +7,7 @@
 | a person closes it | closed, and the unit's test begins anew |
 | the unit was given back and released again | closed |
 | nothing spoke for it any more for ``QUIET_MS`` | closed |
+| a model answers under a new name | is no alarm: one record, closed from the start, for the timeline |
 
 The evidence says in plain words what was seen: how many answers of each side, how many of them bad, since when.
 """
@@ -26,11 +27,15 @@ from router.core.guard.grid import TESTS
 from router.core.guard.monitor import Finding
 from router.core.guard.slices import ALL
 from router.core.guard.unit import Unit
+from router.core.guard.versions import News
+from router.core.records import NEW_NAME
 
 TELL_EVERY_MS: Final = DAY_MS
 #: An alert is over when its unit's M stayed below one for so long.
 QUIET_MS: Final = 7 * DAY_MS
 
+#: Characters of a provider's name that are shown.
+_SHOWN: Final = 64
 State = Literal["open", "acknowledged", "closed"]
 
 
@@ -168,6 +173,34 @@ def scope_of(pool: str, unit: str) -> str:
         return f"pool:{pool}"
     tenant = unit.removeprefix("slice/tenant=")
     return f"tenant:{tenant}" if tenant != unit else f"stratum:{pool}/{unit}"
+
+
+def of_news(news: News, pool: str) -> Alert:
+    """That a model answers under a new name: closed as soon as it is told, for nobody has to do anything."""
+    seen = f"{news.model} answers as {_readable(news.name)}, never heard before; until now as {_readable(news.before)}"
+    at = to_rfc3339(news.at_ms)
+    return Alert(
+        id=xxhash.xxh3_128_hexdigest(f"version\0{pool}\0{news.model}\0{news.name}\0{news.at_ms}".encode()),
+        state="closed",
+        severity="watch",
+        pool=pool,
+        stratum=None,
+        signal=NEW_NAME,
+        model=news.model,
+        effect=None,
+        reference=None,
+        since=at,
+        evidence={"summary": seen, "served_model": news.name, "before": news.before},
+        traffic_share=None,
+        money=None,
+        action=AlertAction(taken="a further test began in every stratum"),
+        at=at,
+    )
+
+
+def _readable(name: str) -> str:
+    """A provider's word, short and without what would move a cursor."""
+    return "".join(one if one.isprintable() else "?" for one in name[:_SHOWN]) + ("..." if len(name) > _SHOWN else "")
 
 
 def load(values: list[Any]) -> OpenAlert:

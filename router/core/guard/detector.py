@@ -55,6 +55,10 @@ class Detector:
             self.log_m = np.logaddexp(self.log_m, self._log_prior + np.log(days))
             self.now_ms = now_ms
 
+    def begin(self, days: float) -> None:
+        """A further test from now on, of so many days' weight."""
+        self.log_m = np.logaddexp(self.log_m, self._log_prior + np.log(days))
+
     @property
     def evidence(self) -> float:
         """The natural logarithm of M: an alarm is due at ln(a / w)."""

@@ -9,6 +9,7 @@ whole cohorts, whatever model answered in the end.
 - Of units that overlap, the one with most evidence is named, a stratum rather than a slice: a bad stratum shows in every slice that it is part of.
   ``slice/all`` is everything: where a provider swaps the model behind a name, no stratum is the culprit.
 - A unit that was given back to the baseline (``fence``) is out of all tests, and those of overlapping units begin anew.
+- A name under which a model's provider answers for the first time starts a further test in every unit (``versions``).
 - ``attention`` says where reviews and shadow pairs are worth most: most of them go where a test is under way. Betting is fair whatever
   was decided from the past, so looking more closely costs no false alarm.
 """
@@ -16,7 +17,7 @@ whole cohorts, whatever model answered in the end.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -26,6 +27,7 @@ from router.core.guard.grid import HAPPENED, TESTS, Grid
 from router.core.guard.pairs import taste
 from router.core.guard.slices import ALL, PREFIX, Slicer
 from router.core.guard.unit import Arm, Unit
+from router.core.guard.versions import News, Versions, height
 
 STRATA_SHARE: Final = 0.75
 #: Share of the strata's part that is kept for strata that are not known at first.
@@ -54,6 +56,11 @@ class Settings:
     margin: float = 0.10
     arl_days: float = 200.0
     judge_power: float = 0.7
+
+    @property
+    def height(self) -> float:
+        """M, in days, at which a unit alarms that has the whole pool's share."""
+        return height(self.arl_days)
 
 
 class Place(NamedTuple):
@@ -102,6 +109,7 @@ class Guard:
         self.grid = Grid.of(settings.margin)
         self.units: dict[str, Unit] = {name: Unit(name, self.grid, now_ms) for name in sorted(strata)}
         self.slicer = Slicer()
+        self.versions = Versions(settings.arl_days, now_ms)
         self.fenced: dict[str, int] = {}
         self._started_ms = now_ms
         self._first = frozenset(self.units)
@@ -146,7 +154,15 @@ class Guard:
         for unit in self._units_of(place, now_ms):
             unit.pair(verdict, now_ms)
 
+    def served(self, model: str, name: str, at_ms: int) -> None:
+        """A model has answered under the name that its provider gives; a new one starts a further test in every unit."""
+        self.versions.heard(model, name, at_ms)
+
     # What comes of it
+
+    def news(self) -> Sequence[News]:
+        """The names of models that were new since this was asked last."""
+        return self.versions.tell()
 
     def step(self, now_ms: int) -> list[Finding]:
         """Bring all tests up to date; what alarms, the unit to be named first. Call it about every hour, or every minute."""
@@ -156,6 +172,9 @@ class Guard:
         for unit in self.units.values():
             unit.step(now_ms, judge_power=self.settings.judge_power, judge_bias=bias)
         watched = [(name, unit) for name, unit in self.units.items() if name not in self.fenced]
+        if days := self.versions.take():
+            for _, unit in watched:
+                unit.detector.begin(days)
         due = {name for name, unit in watched if unit.evidence >= self.threshold(name) + self._doubt(unit)}
         if any(name.startswith(PREFIX) for name in due):
             due |= {name for name, unit in watched if unit.evidence >= self.threshold(name) - _NEARLY}
@@ -177,7 +196,7 @@ class Guard:
 
     def threshold(self, name: str) -> float:
         """Logarithm of M at which a unit alarms."""
-        return math.log(self.settings.arl_days / self._share(name))
+        return math.log(self.settings.height / self._share(name))
 
     def fence(self, name: str, now_ms: int) -> None:
         """It is back on the baseline: it is out of all tests, and what overlaps with it begins anew."""
@@ -223,7 +242,7 @@ class Guard:
 
     @property
     def _usual_threshold(self) -> float:
-        return math.log(self.settings.arl_days * max(1, len(self._first)) / STRATA_SHARE)
+        return math.log(self.settings.height * max(1, len(self._first)) / STRATA_SHARE)
 
     def _share(self, name: str) -> float:
         """Of the pool's false alarms; all shares sum to less than 1."""
@@ -281,6 +300,7 @@ class Guard:
             "first": sorted(self._first),
             "fenced": self.fenced,
             "slicer": self.slicer.dump(),
+            "versions": self.versions.dump(),
             "units": {name: unit.dump() for name, unit in self.units.items()},
         }
 
@@ -290,5 +310,6 @@ class Guard:
         guard = cls(settings, (), found["started_ms"])
         guard._first, guard.fenced = frozenset(found["first"]), dict(found["fenced"])
         guard.slicer = Slicer.load(found["slicer"])
+        guard.versions.load(found["versions"])
         guard.units = {name: Unit.load(name, guard.grid, one) for name, one in found["units"].items()}
         return guard
