@@ -79,6 +79,8 @@ def page(alert: Alert) -> str:
     if summary := alert.evidence.get("summary") or alert.evidence.get("reason"):
         lines.append(f"  seen       {summary}")
     lines += [f"             {text}" for text in _signals(alert.evidence.get("signals") or {})]
+    if cause := alert.evidence.get("cause"):
+        lines.append(f"  cause      {cause}")
     if alert.reference is not None:
         lines.append(f"  reference  {alert.reference.kind}, {alert.reference.n:,} observations")
     if alert.traffic_share is not None:

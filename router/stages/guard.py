@@ -102,7 +102,7 @@ class Heard:
         """A record of ``usage``. Requests are counted by their first attempt."""
         at_ms = found["at_ms"] * scale
         if found["status"] in _FAILED:
-            self.said.append([found["status"], 1.0, arm, found["stratum"], tenant, None, at_ms, at_ms])
+            self.said.append([found["status"], 1.0, arm, found["stratum"], tenant, None, at_ms, at_ms, None, 1.0])
         if (name := found.get("served_model")) and len(self.served) < MOST_SERVED:
             self.served.setdefault((found["model"], name), at_ms)
         if found["attempt"] != 1:
@@ -118,9 +118,9 @@ class Heard:
             return
         at_ms = from_rfc3339(found["at"]) * scale
         asked_ms = at_ms if found.get("asked_at") is None else from_rfc3339(found["asked_at"]) * scale
-        self.said.append(
-            [found["kind"], found["reward"], arm, found["stratum"], tenant, found["session"], asked_ms, at_ms]
-        )
+        model = found["model"] if found["model"] == found["first_model"] else None
+        whose = [tenant, found["session"], asked_ms, at_ms, model, found["propensity"]]
+        self.said.append([found["kind"], found["reward"], arm, found["stratum"], *whose])
 
     def pair(self, found: Mapping[str, Any], tenant: str, scale: int) -> None:
         """A record of ``pairs``."""
@@ -263,12 +263,21 @@ class GuardStage:
             guard.requests(place, arm, count, minute * STEP_MS)
             if saved:
                 guard.saved(place, saved, minute * STEP_MS)
-        for signal, value, arm, stratum, tenant, session, asked_ms, at_ms in found["said"]:
+        for signal, value, arm, stratum, tenant, session, asked_ms, at_ms, model, propensity in found["said"]:
             place = _place(stratum, tenant)
             if signal in _FAILED:
                 guard.happened(signal, arm, place, at_ms)
                 continue
-            one = Opinion(signal=signal, value=value, arm=arm, place=place, asked_ms=asked_ms, session=session)
+            one = Opinion(
+                signal=signal,
+                value=value,
+                arm=arm,
+                place=place,
+                asked_ms=asked_ms,
+                session=session,
+                model=model,
+                propensity=propensity,
+            )
             guard.opinion(one, at_ms)
         for model, name, at_ms in found.get("served", ()):
             guard.served(model, name, at_ms)

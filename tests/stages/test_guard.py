@@ -125,6 +125,7 @@ def test_a_bad_stratum_is_given_back_told_with_evidence_and_forgotten_when_relea
     assert alert.money.saving_nano_usd_per_day == pytest.approx(20 * 24 * 4500, rel=0.2)
     assert alert.money.at_risk_nano_usd_per_day > alert.money.saving_nano_usd_per_day
     assert "more of the pilot's answers are bad" in alert.evidence["summary"]
+    assert alert.model == "small"
     assert alert.action.undo == "pointsman release stratum:auto/math/hard rollback --by YOU --reason WHY"
     assert (order.scope, order.action, order.by) == ("stratum:auto/math/hard", "rollback", BY)
     released = replace(order, active=False, by="ann", reason="mended")
@@ -226,6 +227,29 @@ def test_what_shadow_pairs_show_to_be_well_is_released_where_the_pool_says_so(au
     if auto_release:
         assert "within the margin again" in one.orders()[-1].reason
         assert one.alerts()[-1].state == "closed"
+
+
+def test_the_alert_says_whose_answers_are_bad() -> None:
+    one = Installation(auto_rollback=False)
+    one.hours(12, {})
+    for hour in range(40):
+        one.hours(1, {})
+        at = to_rfc3339(one.log.clock.now_ms)
+        for number in range(4):
+            mid = replace(
+                REWARD, model="mid", first_model="mid", propensity=0.25, at=at, reward=float(number + hour % 2 > 2)
+            )
+            small = replace(REWARD, propensity=0.75, at=at, reward=float((number + hour) % 20 > 0))
+            by_another = replace(small, model="large", reward=0.0)  # a fallback's answer is nobody's
+            for said in (mid, small, by_another):
+                one.log.produce("llm.rewards", b"auto/math/hard", encode(said))
+        one.log.run()
+    last = one.alerts()[-1]
+    assert last.stratum == "math/hard"
+    assert last.model == "mid"
+    assert set(last.evidence["models"]) == {"mid", "small"}
+    assert last.evidence["models"]["small"]["bad"] < 0.15 < last.evidence["models"]["mid"]["low"]
+    assert "of the answers of mid are bad" in last.evidence["cause"]
 
 
 def answered_as(one: Installation, *names: str | None, model: str = "small") -> None:

@@ -9,7 +9,8 @@
 | nothing spoke for it any more for ``QUIET_MS`` | closed |
 | a model answers under a new name | is no alarm: one record, closed from the start, for the timeline |
 
-The evidence says in plain words what was seen: how many answers of each side, how many of them bad, since when.
+The evidence says in plain words what was seen: how many answers of each side, how many of them bad, since when, and
+whose they probably are (``cause``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import xxhash
 
 from router.contract.records import Alert, AlertAction, Effect, Money, Reference
 from router.contract.times import to_rfc3339
+from router.core.guard.cause import SIGNALS, Cause
 from router.core.guard.detector import DAY_MS
 from router.core.guard.grid import TESTS
 from router.core.guard.monitor import Finding
@@ -36,6 +38,7 @@ QUIET_MS: Final = 7 * DAY_MS
 
 #: Characters of a provider's name that are shown.
 _SHOWN: Final = 64
+
 State = Literal["open", "acknowledged", "closed"]
 
 
@@ -98,7 +101,7 @@ def opened(finding: Finding, pool: str) -> OpenAlert:
 def record_of(alert: OpenAlert, finding: Finding, unit: Unit, stakes: Stakes, pool: str) -> Alert:
     """What is published of it now."""
     effect, scope, ordered = finding.effect, scope_of(pool, finding.unit), alert.ordered_ms is not None
-    excess = max(0.0, effect.value)
+    excess, cause = max(0.0, effect.value), cause_of(finding, unit)
     action = AlertAction(
         taken="its pilot traffic goes to the baseline" if ordered else None,
         proposed=None if ordered else "give its pilot traffic back to the baseline; the saving elsewhere stays",
@@ -112,14 +115,15 @@ def record_of(alert: OpenAlert, finding: Finding, unit: Unit, stakes: Stakes, po
         pool=pool,
         stratum=finding.unit,
         signal=alert.signal,
-        model=None,
+        model=cause.model,
         effect=Effect(value=round(effect.value, 4), low=round(effect.low, 4), high=round(effect.high, 4)),
         reference=Reference(
             kind="the pilot's own past" if finding.signal == "past" else "concurrent baseline traffic",
             n=effect.reference,
         ),
         since=to_rfc3339(alert.since_ms),
-        evidence=evidence(finding, unit),
+        evidence=evidence(finding, unit)
+        | {"cause": cause.why, "models": {one.model: one.as_evidence() for one in cause.shares}},
         traffic_share=round(min(1.0, stakes.requests / stakes.pool_requests), 4) if stakes.pool_requests else None,
         money=Money(
             at_risk_nano_usd_per_day=round(excess * stakes.pilot_requests * stakes.bad_answer_nano_usd),
@@ -128,6 +132,12 @@ def record_of(alert: OpenAlert, finding: Finding, unit: Unit, stakes: Stakes, po
         action=action,
         at=to_rfc3339(finding.at_ms),
     )
+
+
+def cause_of(finding: Finding, unit: Unit) -> Cause:
+    """Whose answers are probably bad, by what was judged since it began."""
+    judged = [unit.since(signal, finding.since_ms)[0] for signal in sorted(SIGNALS)]
+    return unit.causes.cause(finding.since_ms, sum(one.n for one in judged), sum(one.bad for one in judged))
 
 
 def evidence(finding: Finding, unit: Unit) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+from router.core.guard import cause
 from router.core.guard.detector import DAY_MS
 from router.core.guard.effect import Effect, effect
 from router.core.guard.grid import HAPPENED, TESTS, Grid
@@ -63,6 +64,11 @@ class Settings:
         return height(self.arl_days)
 
 
+def usual_threshold(settings: Settings, strata: int) -> float:
+    """Logarithm of M at which each of so many strata alarms that are known from the start."""
+    return math.log(settings.height * max(1, strata) / (STRATA_SHARE * (1.0 - _NEWCOMERS)))
+
+
 class Place(NamedTuple):
     """Where a request belongs: its stratum, its slices, and whose it is."""
 
@@ -73,7 +79,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """What somebody or something says of one answer. ``value`` as in feedback 0..1; ``asked_ms``: time of the request."""
+    """What somebody or something says of one answer. ``value`` as in feedback 0..1; ``asked_ms``: time of the request.
+
+    ``model``: whose answer it is, if it was the one that was chosen first; ``propensity`` of that choice.
+    """
 
     signal: str
     value: float
@@ -81,6 +90,8 @@ class Opinion:
     place: Place
     asked_ms: int
     session: str | None = None
+    model: str | None = None
+    propensity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +152,8 @@ class Guard:
                 continue
             if test == "means":
                 unit.judgement(opinion.signal, opinion.arm, bad, now_ms)
+                if opinion.model is not None and opinion.arm == "pilot" and opinion.signal in cause.SIGNALS:
+                    unit.causes.add(opinion.model, opinion.propensity, bad, now_ms)
             else:
                 unit.event(opinion.signal, opinion.arm, opinion.asked_ms, now_ms, bad=bad, tenant=opinion.place.tenant)
 
@@ -242,7 +255,7 @@ class Guard:
 
     @property
     def _usual_threshold(self) -> float:
-        return math.log(self.settings.height * max(1, len(self._first)) / STRATA_SHARE)
+        return usual_threshold(self.settings, len(self._first))
 
     def _share(self, name: str) -> float:
         """Of the pool's false alarms; all shares sum to less than 1."""

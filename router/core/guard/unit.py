@@ -17,6 +17,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from router.core.guard import events, means, pairs, past
+from router.core.guard.cause import Causes
 from router.core.guard.detector import DAY_MS, Detector
 from router.core.guard.grid import Grid
 
@@ -92,6 +93,7 @@ class Unit:
         self.judged: dict[str, list[float]] = {}  # signal -> judged, bad: of the reference
         self.verdicts: list[float] = [_PRIOR_PAIRS, _PRIOR_SPREAD]  # how many, sum of squares
         self.lately: list[float] = [0.0, 0.0]  # how many verdicts, their sum: the last ``_LATELY`` or so
+        self.causes = Causes()
         self.tenants: dict[str, Tenant] = {}
         self.sessions: Counter[str] = Counter()
         self._sessions_day = 0
@@ -320,6 +322,7 @@ class Unit:
             "pairs": list(self._pairs.items()),
             "now": list(self._now.items()),
             "past": self._past,
+            "causes": self.causes.dump(),
         }
 
     @classmethod
@@ -345,6 +348,7 @@ class Unit:
             unit._pending, unit._touched = np.array(found["pending"]), True
         unit._pairs, unit._now = _counter(found["pairs"]), _counter(found["now"])
         unit._past = (found["past"][0], found["past"][1])
+        unit.causes.load(found["causes"])
         return unit
 
 

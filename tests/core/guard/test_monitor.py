@@ -24,7 +24,10 @@ def guard(strata=STRATA, **settings):
 def reviewed(one, place, arm, bad, count, now_ms):  # noqa: PLR0917
     for number in range(count):
         value = 0.0 if number < bad else 1.0
-        one.opinion(Opinion(signal="review", value=value, arm=arm, place=place, asked_ms=now_ms), now_ms)
+        said = Opinion(
+            signal="review", value=value, arm=arm, place=place, asked_ms=now_ms, model="small", propensity=0.5
+        )
+        one.opinion(said, now_ms)
 
 
 def days(one, number, bad, first=0, place=Place):
