@@ -45,7 +45,7 @@ async def act(client: Client, prefix: str, id_: str, what: str, *, by: str, reas
             f"{id_}: {'several alerts begin so' if fitting else 'no open alert begins so'}; open: {there}"
         )
     alert = fitting[0]
-    if alert.stratum is None:
+    if alert.stratum is None and alert.model is not None:
         raise ConfigError(f"{id_}: {alert.signal} of a model closes by itself when the model is well again")
     value = {"id": alert.id, "act": what, "by": by, "reason": reason, "at": to_rfc3339(now_ms)}
     await put(client, names.of("alert.acts"), [Said(alert.id.encode(), orjson.dumps(value))])

@@ -146,7 +146,8 @@ def _classify(config: Config, pool: str, artefact: Artefact | None) -> Classify:
     taxonomy = Taxonomy(config, artefact)
 
     def of(asked: Sequence[tuple[Seen, int]]) -> Sequence[tuple[str, Mapping[str, float]]]:
-        return taxonomy.of([Asking(pool, seen, tokens) for seen, tokens in asked])
+        found = taxonomy.of([Asking(pool, seen, tokens) for seen, tokens in asked])
+        return [(kind.stratum, kind.p_ok) for kind in found]
 
     return of
 

@@ -82,6 +82,8 @@ TOPICS = (
     Topic("focus", "pool/stratum", None, "watch", "every router", cleanup="compact"),
     Topic("reviews.wanted", "request id", None, "settle", "settle"),
     Topic("paces", "lane/partition/pool", None, "route", "every router", cleanup="compact"),
+    # What a minute's requests look like to the classifier, counted.
+    Topic("profiles", "pool", None, "route", "watch"),
     Topic("feedback.verified", "request id", None, "feedback", "feedback"),
     Topic("feedback.counted", "request id", None, "feedback", "account"),
     # Who was asked is left in peace as long as it is kept; rates are of what is kept.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from router.contract.errors import PointsmanError
 from router.core.features import BITS, SURFACE
 from router.core.learned import Heads
+from router.core.usual import Usual
 
 FORMAT = 1
 #: It also travels to the routers as one Kafka record.
@@ -48,12 +49,14 @@ class Artefact:
     """Heads, and what else was learned of the rows.
 
     ``gain_edges``: by strong and cheap model, ascending bounds of ``p_ok(strong) - p_ok(cheap)`` between bands of difficulty,
-    quantiles of the rows. ``card``: what it was fitted on and how well it did, for people.
+    quantiles of the rows. ``card``: what it was fitted on and how well it did, for people. ``usual``: by class, what requests are held against
+    later; empty in a file of before, and where no models were learned.
     """
 
     heads: Heads
     gain_edges: Mapping[tuple[str, str], tuple[float, ...]]
     card: Mapping[str, Any]
+    usual: Mapping[str, Usual] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -81,8 +84,9 @@ class Artefact:
                 raise ArtefactError(f"format {meta['format']}; this version reads {FORMAT}")
             heads = Heads(models=tuple(meta["models"]), classes=tuple(meta["classes"]), **arrays)
             edges = {(strong, cheap): tuple(map(float, bounds)) for strong, cheap, bounds in meta["gain_edges"]}
-            found = cls(heads, edges, dict(meta["card"]))
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            usual = {str(name): Usual.load(one) for name, one in meta.get("usual", {}).items()}
+            found = cls(heads, edges, dict(meta["card"]), usual)
+        except (orjson.JSONDecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ArtefactError(f"its description does not fit: {error!r}") from None
         _check(heads)
         return found
@@ -95,6 +99,8 @@ class Artefact:
             "gain_edges": [[*pair, bounds] for pair, bounds in sorted(self.gain_edges.items())],
             "card": self.card,
         }
+        if self.usual:  # a file without it keeps its version
+            meta["usual"] = {name: one.dump() for name, one in self.usual.items()}
         arrays = {name: getattr(self.heads, name) for name in _ARRAYS}
         arrays["meta"] = np.frombuffer(orjson.dumps(meta, option=orjson.OPT_SORT_KEYS), np.uint8)
         return {name: _npy(array) for name, array in arrays.items()}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from router.contract.values import value
 from router.core.learned import Heads
 from router.core.tokens import Ids
+from router.core.usual import Centroids, Usual
 
 GENERAL = "general"
 
@@ -31,10 +32,15 @@ class Seen(NamedTuple):
 
 @value(frozen=True, slots=True)
 class Classification:
-    """``p_ok``: model -> calibrated probability that its answer is good enough; empty where nothing was learned."""
+    """``p_ok``: model -> calibrated probability that its answer is good enough; empty where nothing was learned.
+
+    ``learned``: the class by the heads alone, whatever the rules say; ``far``: its surface is far from that class's centroid.
+    """
 
     task_class: str
     p_ok: Mapping[str, float] = field(default_factory=dict)
+    learned: str = GENERAL
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +73,14 @@ class Rules:
 
 
 class Classifier:
-    """Rules, and what was learned (``heads``)."""
+    """Rules, and what was learned (``heads``); ``usual``: what the heads' rows were like, by class."""
 
-    def __init__(self, rules: Sequence[Rule], heads: Heads | None = None) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], heads: Heads | None = None, usual: Mapping[str, Usual] | None = None
+    ) -> None:
         self._rules = Rules(rules)
         self._heads = heads
+        self._centroids = Centroids(usual) if usual else None
         learned = heads.classes if heads is not None and heads.classes else (GENERAL,)
         self.classes = tuple(dict.fromkeys([*self._rules.classes, *learned]))
         self._ruled = {name: Classification(name) for name in self.classes}
@@ -81,10 +90,12 @@ class Classifier:
         ruled = [self._rules.class_of(prompt.text) for prompt in prompts]
         if self._heads is None:
             return [self._ruled[name or GENERAL] for name in ruled]
-        classes, p_ok = self._heads.predict([prompt.ids for prompt in prompts])
+        found = self._heads.read([prompt.ids for prompt in prompts])
+        classes = [learned or GENERAL for learned in found.classes]
+        far = [False] * len(prompts) if self._centroids is None else self._centroids.far(classes, found.surface)
         return [
-            Classification(name or learned or GENERAL, probabilities)
-            for name, learned, probabilities in zip(ruled, classes, p_ok, strict=True)
+            Classification(name or learned, probabilities, learned, is_far)
+            for name, learned, probabilities, is_far in zip(ruled, classes, found.p_ok, far, strict=True)
         ]
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,14 @@ Array = NDArray[np.float64]
 _STEPS = 127
 _DIGITS = 4
 FARTHEST = 3.0
+
+
+class Read(NamedTuple):
+    """Of n prompts: class (``None`` without classes), ``p_ok`` by model to four digits, standardised surface (n, len(SURFACE))."""
+
+    classes: list[str | None]
+    p_ok: list[dict[str, float]]
+    surface: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,9 @@ class Heads:
 
     def logits(self, features: Features) -> Array:
         """(n, h) of n prompts."""
+        return self._logits(features, standardised(features.surface, self.mean, self.deviation))
+
+    def _logits(self, features: Features, surface: Array) -> Array:
         sizes = np.diff(features.starts)
         found = np.zeros((len(sizes), len(self.scales)))
         some = sizes > 0
@@ -84,7 +95,6 @@ class Heads:
             gathered = self.weights[features.numbers].astype(np.float32)
             sums = np.add.reduceat(gathered, features.starts[:-1][some])
             found[some] = sums * self.scales / np.sqrt(sizes[some])[:, None]
-        surface = standardised(features.surface, self.mean, self.deviation)
         return np.asarray(found + surface @ self.surface.T + self.bias)
 
     def p_ok(self, features: Features) -> Array:
@@ -93,13 +103,20 @@ class Heads:
 
     def predict(self, prompts: Sequence[Ids]) -> tuple[list[str | None], list[dict[str, float]]]:
         """Class (``None`` without classes) and ``p_ok`` by model, to four digits, of prompts given as token ids."""
-        logits = self.logits(features_of(prompts))
+        classes, p_ok, _ = self.read(prompts)
+        return classes, p_ok
+
+    def read(self, prompts: Sequence[Ids]) -> Read:
+        """All that is seen of prompts given as token ids."""
+        features = features_of(prompts)
+        surface = standardised(features.surface, self.mean, self.deviation)
+        logits = self._logits(features, surface)
         count = len(self.models)
         p_ok = sigmoid(logits[:, :count]).round(_DIGITS).tolist()
         named = [dict(zip(self.models, each, strict=True)) for each in p_ok]
         if not self.classes:
-            return [None] * len(prompts), named
-        return [self.classes[best] for best in logits[:, count:].argmax(axis=1).tolist()], named
+            return Read([None] * len(prompts), named, surface)
+        return Read([self.classes[best] for best in logits[:, count:].argmax(axis=1).tolist()], named, surface)
 
 
 def standardised(surface: Array, mean: NDArray[Any], deviation: NDArray[Any]) -> Array:

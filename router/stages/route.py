@@ -43,6 +43,7 @@ from router.stages.context import Context
 from router.stages.headers import passed_on
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
 from router.stages.route_paces import Paces, name_of
+from router.stages.route_profiles import TELL_EVERY_MS
 from router.stages.route_records import facts_of, request_time_ms, slip_of
 from router.stages.route_refusals import MAX_SLIP_CHARACTERS, Refusals
 from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
@@ -80,7 +81,8 @@ class Route:
         self._reviews_per_day = {
             name: pool.reviews_per_day for name, pool in config.pools.items() if pool.reviews_per_day
         }
-        self._paces = names.of("paces")
+        self._paces, self._profiles = names.of("paces"), names.of("profiles")
+        self._profile_every_ms = max(1000, TELL_EVERY_MS * config.guard.day_s * 1000 // DAY_MS)
         self._surveys = surveys_by_pool(config) if lane == "interactive" else {}
         self._lanes = context.partitions
         self._told = self._paced or (lane == "batch" and bool(shadowing))
@@ -117,7 +119,9 @@ class Route:
         return Stage(
             name=self._group,
             sources=(self._requests, self._redispatch, *((self._spending,) if self._told else ())),
-            outputs=frozenset({self._decisions, self._snapshots, self._dead, self._paces, *self._work.values()}),
+            outputs=frozenset(
+                {self._decisions, self._snapshots, self._dead, self._paces, self._profiles, *self._work.values()}
+            ),
             handle=self.handle,
             tick=self.tick,
             prefetch=self._intake.fetch,
@@ -176,6 +180,7 @@ class Route:
         unit.index.surveys.free(unit)
         if self._reviews_per_day:
             unit.index.paces.tell(self._paces, self._lane, unit)
+        unit.index.profiles.tell(self._profiles, self._follower.snapshots.taxonomy, self._profile_every_ms, unit)
 
     def culprit(self, record: Any, unit: UnitLike) -> None:
         """Give up a record that ended the process again and again: a dead letter, and a result where one is possible."""
@@ -210,6 +215,7 @@ class Route:
         key = self._session_key(asked)
         session = NO_SESSION if key is None else unit.index.session(unit, key)
         pool = snapshot.pools.get(parsed.model)
+        self._profile(asked, kind, pool, unit)
         paced = pool if pool is not None and pool.objective == "budget" else None
         purse = None if paced is None else unit.index.budgets.purse(paced)
         facts = facts_of(
@@ -256,6 +262,15 @@ class Route:
                 self._admission.note(home, unit.now_ms)
             if key is not None:
                 self._keep_session(key, facts, found, unit)
+
+    def _profile(self, asked: Asked, kind: Kind, pool: PoolFacts | None, unit: UnitLike) -> None:
+        """Count what a new request of a pool looks like, for the guard."""
+        if pool is None or asked.order is not None:
+            return
+        options = asked.parsed.request.router
+        session = (options.tenant, options.session) if options.session else None
+        taxonomy = self._follower.snapshots.taxonomy
+        unit.index.profiles.note((pool.name, pool.models[0]), kind, session, taxonomy, unit.now_ms)
 
     def _pace(self, pool: PoolFacts, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> float | None:
         """How often answers of the pool are looked at, as this request finds it; ``None`` where none are."""

@@ -1,4 +1,5 @@
-"""What a lane of route remembers: sessions' assignments, budgets, what is out in the shadow, what comes in a day, whom it asks (in its table), and ids read lately (in memory only).
+"""What a lane of route remembers: sessions' assignments, budgets, what is out in the shadow, what comes in a day, whom it asks (in its table), ids read lately and what
+requests look like (in memory only).
 
 A session's row has the key ``s`` + 16 bytes and holds when it expires, its assignment, and what the provider of the model that
 answered last has in its cache. Each request of the session moves all three; the row is written again only when the expiry, or the
@@ -20,6 +21,7 @@ from router.kafka.unit import UnitLike
 from router.stages.due import Due
 from router.stages.route_budgets import Budgets
 from router.stages.route_paces import Paces
+from router.stages.route_profiles import Profiles
 from router.stages.route_shadows import Shadows
 from router.stages.route_surveys import Surveys
 
@@ -60,6 +62,7 @@ class Lane:
         self.shadows = Shadows(kept)
         self.paces = Paces(kept)
         self.surveys = Surveys(kept)
+        self.profiles = Profiles()
         self._due = Due(self._expires.get, self._expires)
         self.recent = RecentIds()
         self.snapshot_version = ""

@@ -9,6 +9,7 @@ from router.config import Config
 from router.core.artefact import Artefact
 from router.core.classify import Classifier, Rule, Seen
 from router.core.strata import GainBands, Strata, TokenBands
+from router.core.usual import Usual
 
 
 class Asking(NamedTuple):
@@ -20,20 +21,23 @@ class Asking(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """``p_ok``: model -> probability that its answer is good enough; empty where nothing was learned."""
+    """``p_ok``, ``learned``, ``far`` as in ``Classification``."""
 
     stratum: str
     p_ok: Mapping[str, float]
+    learned: str = ""
+    far: bool = False
 
 
 class Taxonomy:
-    """``version``: of the artefact; empty without one."""
+    """``version``: of the artefact; empty without one. ``usual``: what its rows were like, by class."""
 
     def __init__(self, config: Config, artefact: Artefact | None) -> None:
         rules = [Rule(rule.name, rule.any) for rule in config.classify.rules]
         heads = None if artefact is None else artefact.heads
         self.version = "" if artefact is None else artefact.version
-        self._classifier = Classifier(rules, heads)
+        self.usual: Mapping[str, Usual] = {} if artefact is None else artefact.usual
+        self._classifier = Classifier(rules, heads, self.usual)
         self._plain = TokenBands([(band.name, band.max_tokens) for band in config.classify.bands])
         edges = {} if artefact is None else artefact.gain_edges
         self._of_models = Strata(self._classifier.classes, self._plain)
@@ -52,6 +56,11 @@ class Taxonomy:
         """Of each request; the classifier is asked once for all."""
         found = self._classifier.classify([request.seen for request in requests])
         return [
-            Kind(self._of_pools.get(request.target, self._of_models).of(one, request.prompt_tokens), one.p_ok)
+            Kind(
+                self._of_pools.get(request.target, self._of_models).of(one, request.prompt_tokens),
+                one.p_ok,
+                one.learned,
+                one.far,
+            )
             for request, one in zip(requests, found, strict=True)
         ]

@@ -38,6 +38,7 @@ from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import BRIEF_GATHER_S, LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
+from router.stages.drift import DriftStage
 from router.stages.guard import GuardStage
 from router.stages.rollout import build as build_rollout
 
@@ -214,7 +215,8 @@ class Watch:
 
 
 def build(context: Context) -> list[Stage]:
-    return [Watch(context).stage(), GuardStage(context).stage(), *build_rollout(context)]
+    stages = [Watch(context).stage(), GuardStage(context).stage(), DriftStage(context).stage()]
+    return stages + build_rollout(context)
 
 
 def entry_of(order: Control) -> Entry:

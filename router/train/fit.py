@@ -34,8 +34,10 @@ from numpy.typing import NDArray
 from router.contract.errors import ConfigError
 from router.core.artefact import Artefact
 from router.core.calibration import platt, sigmoid
+from router.core.classify import GENERAL
 from router.core.features import BITS, Features, features_of
 from router.core.learned import Heads, standardised
+from router.core.usual import usual_of
 from router.train.measure import qualities_of
 from router.train.rows import Row
 
@@ -95,10 +97,15 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """What the procedure made of some rows: of each model weights and bias, its slope and intercept already in them."""
+    """What the procedure made of some rows: of each model weights and bias, its slope and intercept already in them.
+
+    ``said`` (n, models): ``p_ok`` of each of these rows by heads that were fitted without it, with the strength, slopes and intercepts of ``heads``: what these
+    will say of more such rows is spread alike.
+    """
 
     heads: tuple[tuple[Array, float], ...]
     strength: float
+    said: Array
 
     def p_ok(self, design: Design, rows: Rows) -> Array:
         """(rows, models)."""
@@ -136,16 +143,19 @@ def fit(rows: Sequence[Row], *, folds: int = 5, seed: int = 0, progress: Progres
         inner = [(known[some], known[others]) for some, others in split([texts[at] for at in known], folds, seed)]
         return taught(design, quality, known, inner, told)
 
+    named = np.array([row.task_class for row in rows])
     held_out, strengths = np.zeros_like(quality), []
+    classes_out = np.full(len(rows), GENERAL, dtype=object)
     for number, (known, asked) in enumerate(split(texts, folds, seed)):
         part = Design(features, known)
         found = learn(part, known, partial(_counted, tell, number, folds))
         held_out[asked] = found.p_ok(part, asked)
+        classes_out[asked] = classes_of(class_heads(named[known], part, _silent, known), part, asked)
         strengths.append(found.strength)
     design = Design(features)
     whole = learn(design, np.arange(len(rows)), partial(tell, "fitting to all rows"))
     fitted = [design.head(*head) for head in whole.heads]
-    classes = class_heads(np.array([row.task_class for row in rows]), design, tell)
+    classes = class_heads(named, design, tell)
     bags, surfaces, biases = zip(*fitted, *classes.values(), strict=True)
     heads = Heads.of(
         models,
@@ -156,7 +166,12 @@ def fit(rows: Sequence[Row], *, folds: int = 5, seed: int = 0, progress: Progres
         mean=design.mean,
         deviation=design.deviation,
     )
-    artefact = Artefact(heads, gain_edges(models, held_out), {})
+    usual = usual_of(
+        classes_out.tolist(),
+        {model: whole.said[:, at] for at, model in enumerate(models)},
+        standardised(features.surface, design.mean, design.deviation),
+    )
+    artefact = Artefact(heads, gain_edges(models, held_out), {}, usual)
     return Fitted(artefact, models, held_out, whole.strength, tuple(strengths))
 
 
@@ -177,13 +192,14 @@ def taught(
             scores[tried, others, at] = _logits(fitted, design, others)
         tell(step + 1, steps)
     best = int(np.argmin([_log_loss(sigmoid(one[known]), quality[known]) for one in scores]))
-    heads = []
+    heads, said = [], np.zeros_like(quality)
     for at in models:
         told = _answered(quality, known, at)
         slope, intercept = platt(scores[best, told, at], quality[told, at])
         weights, bias = regression(design.matrix[told], quality[told, at], STRENGTHS[best])
         heads.append((slope * weights, slope * bias + intercept))
-    return Taught(tuple(heads), STRENGTHS[best])
+        said[:, at] = sigmoid(slope * scores[best, :, at] + intercept)
+    return Taught(tuple(heads), STRENGTHS[best], said)
 
 
 def _answered(quality: Array, rows: Rows, model: int) -> Rows:
@@ -258,18 +274,31 @@ def heads_of(features: Features, classes: Sequence[str]) -> Heads:
     )
 
 
-def class_heads(named: NDArray[np.str_], design: Design, tell: Progress) -> dict[str, tuple[Array, Array, float]]:
-    """One head a class that rows name (n,), against all others; none where fewer than two are named."""
+def class_heads(
+    named: NDArray[np.str_], design: Design, tell: Progress, rows: Rows | None = None
+) -> dict[str, tuple[Array, Array, float]]:
+    """One head a class that rows name (n,), against all others; none where fewer than two are named. ``rows``: of the design, which they are."""
     known = np.flatnonzero(named != "")
     classes = sorted(set(named[known].tolist()))
     if len(classes) < 2:
         return {}
+    matrix = design.matrix[known if rows is None else rows[known]]
     heads = {}
     for number, name in enumerate(classes):
         target = (named[known] == name).astype(float)
-        heads[name] = design.head(*regression(design.matrix[known], target, CLASS_STRENGTH))
+        heads[name] = design.head(*regression(matrix, target, CLASS_STRENGTH))
         tell("learning classes", number + 1, len(classes))
     return heads
+
+
+def classes_of(heads: dict[str, tuple[Array, Array, float]], design: Design, rows: Rows) -> list[str]:
+    """The class of each row by these heads."""
+    if not heads:
+        return [GENERAL] * len(rows)
+    asked = design.matrix[rows]
+    scores = [asked @ np.concatenate([bag, surface / SURFACE_WEIGHT]) + bias for bag, surface, bias in heads.values()]
+    names = list(heads)
+    return [names[best] for best in np.argmax(scores, axis=0).tolist()]
 
 
 def _counted(tell: Progress, number: int, folds: int, done: int, steps: int) -> None:

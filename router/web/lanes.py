@@ -36,6 +36,7 @@ READER = {
     "guard.evidence": "watch",
     "rollout.evidence": "watch",
     "pairs": "watch",
+    "profiles": "watch",
 }
 
 

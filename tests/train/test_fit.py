@@ -10,6 +10,7 @@ import pytest
 from router.contract.errors import ConfigError
 from router.core.artefact import Artefact
 from router.core.classify import Classifier, Seen
+from router.core.guard.drift import Sample, shift
 from router.core.tokens import read
 from router.train.fit import fit, gain_edges, split
 from router.train.report import trained, write_report
@@ -201,3 +202,18 @@ def test_a_failure_so_rare_that_a_part_has_none_is_no_error(seen):
         for at, row in enumerate(seen[:200])
     ]
     assert np.isfinite(fit(rare).held_out).all()
+
+
+def test_what_is_usual_is_what_the_classifier_says_of_more_such_rows(made, unseen):
+    """Also of a model that is about as good everywhere: the scale of its p_ok is that of the heads that are kept."""
+    usual = made.artefact.usual
+    asked = [Seen(row.prompt.last_user_text, row.prompt.read()[1]) for row in unseen]
+    found = Classifier([], made.artefact.heads, usual).classify(asked)
+    assert set(usual) == {"science", "service"}
+    for name, one in usual.items():
+        inside = [each for each in found if each.learned == name]
+        for model, spread in one.spread.items():
+            counts = np.bincount([spread.bin_of(each.p_ok[model]) for each in inside], minlength=len(spread.counts))
+            seen = shift(Sample(counts.tolist(), sum(each.far for each in inside)), one.rows(model), 1e-4)
+            assert not seen.speaks("confidence_drift")
+            assert not seen.speaks("off_centroid")
