@@ -1,5 +1,7 @@
-"""What a lane of route remembers: sessions' assignments, budgets, what is out in the shadow, what comes in a day, whom it asks (in its table), ids read lately and what
-requests look like (in memory only).
+"""What a lane of route remembers from one request to the next.
+
+Sessions' assignments, budgets, what is out in the shadow, what comes in a day, whom it asks: in its table. Ids read lately and what requests look like: in
+memory only.
 
 A session's row has the key ``s`` + 16 bytes and holds when it expires, its assignment, and what the provider of the model that
 answered last has in its cache. Each request of the session moves all three; the row is written again only when the expiry, or the
