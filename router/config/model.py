@@ -107,8 +107,9 @@ class FeedbackConfig(Section):
 
     ttl_s: Annotated[Whole, Field(ge=1, le=365 * 86_400)] = 30 * 86_400
     """How long a feedback token is accepted."""
-    max_tenant_share: Annotated[Share, Field(ge=0.05)] = 0.5
-    """Of what is learned of a model in a stratum, the most that one tenant may have said, once others have said something, too; 1: no limit."""
+    max_tenant_share: Annotated[Share, Field(ge=0.05)] = 0.67
+    """Of what is learned of a model in a stratum, the most that one tenant may have said, once others have said something, too: by default twice
+    what they say, as in the guard. 1: no limit."""
 
 
 class SecurityConfig(Section):

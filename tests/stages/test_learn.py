@@ -267,13 +267,16 @@ def storm(log, n=10_000, tenant="evil", reward=0.0, **changes):
         give(log, reward=reward, tenant=tenant, kind="thumbs", source="user", request_id=f"{number:032x}", **changes)
 
 
-def honest(log, n=400, tenants=("acme", "bolt", "core", "dune"), small=0.95):
+def honest(log, n=100, tenants=("acme", "bolt", "core", "dune"), small=0.95):
     for tenant in tenants:
         teach(log, n, small=small, tenant=tenant, kind="thumbs", source="user")
 
 
+HALF = {"max_tenant_share": 0.5}
+
+
 def learned(**feedback):
-    return MemoryLog(new_stage(feedback=feedback), partitions=4, clock=FakeClock(T0))
+    return MemoryLog(new_stage(feedback=HALF | feedback), partitions=4, clock=FakeClock(T0))
 
 
 def last(log):
@@ -285,37 +288,44 @@ def test_a_tenants_storm_counts_for_what_all_others_say_together():
     calm, stormy, free = learned(), learned(), learned(max_tenant_share=1.0)
     for log in (calm, stormy, free):
         honest(log)
-    for log in (stormy, free):
-        storm(log)
-    assert last(calm)["evidence"]["small"] == 1600
+    storm(stormy)
+    storm(free, n=2_000)
+    assert last(calm)["evidence"]["small"] == 400
     assert last(calm)["bounded"] is None
-    assert last(free)["evidence"]["small"] == 12_000
+    assert last(free)["evidence"]["small"] == 2_400
     found = last(stormy)
-    assert found["evidence"]["small"] == 3200
-    assert found["bounded"] == {"small": pytest.approx(1 - 3200 / 11_600, abs=0.01)}
-    storm(stormy, n=5_000)
+    assert found["evidence"]["small"] == 800
+    assert found["bounded"] == {"small": pytest.approx(1 - 800 / 10_400, abs=0.01)}
+    storm(stormy, n=1_000)
     assert last(stormy)["weights"] == found["weights"]
+
+
+def test_by_default_a_tenant_counts_for_twice_what_the_others_say():
+    log = MemoryLog(new_stage(), partitions=4, clock=FakeClock(T0))
+    honest(log)
+    storm(log, n=2_000)
+    assert last(log)["evidence"]["small"] == pytest.approx(3 * 400, rel=0.02)
 
 
 def test_praise_of_one_tenant_does_not_release_what_others_find_bad():
     bound, free = learned(), learned(max_tenant_share=1.0)
     for log in (bound, free):
         honest(log, small=0.4)
-        storm(log, reward=1.0)
+        storm(log, n=3_000, reward=1.0)
     assert last(free)["weights"]["small"] > 0.5
     assert last(bound)["weights"]["small"] < 0.1
 
 
 def test_honest_feedback_after_a_storm_takes_back_what_the_storm_had():
     log = learned()
-    storm(log)
+    storm(log, n=2_000)
     alone = last(log)
     assert alone["bounded"] is None  # one tenant alone: nobody whom it could outvote
     honest(log)
     after = last(log)
-    assert after["evidence"]["small"] == 3200
-    honest(log, n=1600)
-    assert last(log)["evidence"]["small"] > 10_000
+    assert after["evidence"]["small"] == 800
+    honest(log, n=400)
+    assert last(log)["evidence"]["small"] == 4_000
 
 
 def test_of_one_tenant_alone_everything_counts_and_one_word_of_another_undoes_nothing():
@@ -334,7 +344,7 @@ def test_who_said_what_survives_a_restart_and_any_batches():
         honest(log, n=50)
         storm(log, n=700)
     logs[1].run()
-    logs[1].restart(new_stage(feedback={}))
+    logs[1].restart(new_stage(feedback=HALF))
     assert [last(log)["weights"] for log in logs[1:]] == [last(logs[0])["weights"]] * 2
     assert [last(log)["bounded"] for log in logs[1:]] == [last(logs[0])["bounded"]] * 2
 

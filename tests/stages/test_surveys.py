@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -15,6 +17,7 @@ from router.history.replay import Verdict
 from router.history.surveys import rates_of
 from router.stages.guard import GuardStage
 from router.stages.route_surveys import HELD
+from tests.stages import test_guard
 from tests.stages.system import NAMES
 from tests.stages.test_shadow import CONFIG as SHADOWED
 from tests.stages.test_shadow import Shadowed
@@ -265,6 +268,15 @@ def test_what_is_said_in_a_survey_reaches_the_guard():
     assert [(signal, value, arm, stratum) for signal, value, arm, stratum, *_ in said] == [
         ("survey", 0.25, "pilot", found["a"].router.stratum)
     ]
+
+
+def test_surveys_alone_make_the_guard_name_the_stratum(monkeypatch):
+    monkeypatch.setattr(test_guard, "REWARD", replace(test_guard.REWARD, kind="survey", source="user"))
+    one = test_guard.Installation(auto_rollback=False)
+    one.hours(24, {})
+    assert one.alerts() == []
+    one.hours(60, {"math/hard": 0.6})
+    assert {(alert.stratum, alert.signal) for alert in one.alerts()} == {("math/hard", "survey")}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ added up, each cut to the cap c, the largest number with
     c <= most x sum_v min(n_v, c),        n_v: what voice v has said of the model, faded and by trust (``TRUST``)
 
 So sums stay exact and order and batches change nothing; a storm is cut whenever it comes, and what it had displaced is back as soon as others
-speak. With ``most`` = 1/2 only the loudest is ever cut, to what all others say together.
+speak. From ``most`` = 1/2 on only the loudest is ever cut: with 1/2 to what all others say together, with 2/3 to twice that.
 
 - **One tenant alone** counts whole: there is nobody whom it could outvote, and an installation of one tenant learns as ever. It stays so until the others
   have said ``LEAST`` of the model together, so that one word of a second tenant does not undo what the first has taught; ``LEAST`` is also what
