@@ -208,6 +208,13 @@ def test_no_line_is_wider_than_the_terminal(width: int):
     assert "pointsman run settle" in text
 
 
+def test_it_says_how_many_results_ask_their_user():
+    view = fresh_view()
+    view.fold(window(surveys=7), NOW_MS)
+    assert "7 results asked their user" in page(200, build_status(view, NOW_MS) | {"source": "web"})
+    assert "asked their user" not in page(200, document() | {"source": "web"})
+
+
 def test_every_part_is_there_also_when_nothing_is_known():
     empty = orjson.loads(orjson.dumps(build_status(fresh_view(), NOW_MS)))
     text = page(100, later(empty | {"source": "x"}, NOW_MS))

@@ -74,6 +74,12 @@ def test_what_comes_beside_results_is_told_with_its_success_and_cost():
     assert found["cost"]["spent_nano_usd"]["final"] == 140
 
 
+def test_results_that_ask_their_user_are_counted():
+    view = fresh_view()
+    view.fold(window(NOW_MS - MINUTE_MS, surveys=3), NOW_MS)
+    assert build_status(view, NOW_MS)["traffic"]["surveys"]["final"] == 3
+
+
 def test_ages_grow_while_nobody_confirms():
     view = confirmed(View(setup=SETUP), NOW_MS - 7000)
     assert build_status(view, NOW_MS)["traffic"]["age_s"] == 7.0
