@@ -277,7 +277,18 @@ def page(found: Rates) -> str:
             for name, rate in (("sensitivity", error.sensitivity), ("specificity", error.specificity))
         ]
         lines += ["", f"judge {judge} beside reviewers of the same pairs: {'; '.join(told)}"]
+        if (power := found.powers.get(judge)) is not None:
+            lines.append(f"  of a difference its mean verdict shows {_power(power)}")
     return "\n".join(lines)
+
+
+def _power(rate: Rate) -> str:
+    from router.core.review_rates import LEAST_SKILL
+
+    found = f"{rate.value:.2f} ({rate.low:.2f} - {rate.high:.2f})"
+    if rate.value < LEAST_SKILL:
+        return f"{found}: next to nothing, take another judge"
+    return f"{found}; for the guard, in pools that it judges: judge_power = {rate.value:.2f}"
 
 
 def _rate(rate: Rate) -> str:

@@ -297,6 +297,9 @@ class PoolConfig(Section):
     shadow. Without one people look at both."""
     judge_rubric: Annotated[str, Field(min_length=1, max_length=8000)] | None = None
     """What "better" means when the judge compares two answers, in sentences. Not set: right, complete, clear, in this order."""
+    judge_power: Annotated[Share, Field(ge=0.1)] = 0.7
+    """How much of a difference in bad answers the judge's mean verdict shows: `pointsman review rates` measures it. The guard bets by it, and lets
+    a stratum come back by it: too high a number lets it come back too easily."""
     cascade: Annotated[CascadeConfig | None, BeforeValidator(switch)] = None
     """Ask the cheapest model first, and a better one where the answer is not sure enough: ``true``, or a table."""
     rollout: Annotated[RolloutConfig | None, BeforeValidator(switch)] = None

@@ -14,6 +14,10 @@ specificity, the share of the rest that it leaves. A rate that the judge reports
     corrected = (reported + specificity - 1) / (sensitivity + specificity - 1),
 
 with the interval of Lang and Reiczigel (2014), which knows that the two are estimates. A judge that is hardly better than a coin corrects nothing.
+
+**Judge's power.** What the guard needs to know of a judge: how much of a difference in bad answers its mean verdict shows. It is the slope of its
+verdicts (-1..1) on what people found of the same pairs (-1..1), by least squares with a constant, which is its taste; the interval is the robust one
+(White 1980). People err, too, which makes the slope smaller than it is: the guard then is slower to let a stratum come back, not quicker.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from typing import Final
 
 #: Of a normal distribution, for intervals of 95 %.
 Z: Final = 1.959964
+#: Pairs of which people found one answer better than the other, below which a judge's power is not known.
+LEAST_DIFFERENT: Final = 20
 #: sensitivity + specificity - 1 below which a judge says nothing.
 LEAST_SKILL: Final = 0.1
 
@@ -87,6 +93,26 @@ def judge_error(seen: Sequence[tuple[bool, bool]]) -> JudgeError:
         sensitivity=rate_of((float(said), 1.0) for truth, said in seen if truth),
         specificity=rate_of((float(not said), 1.0) for truth, said in seen if not truth),
     )
+
+
+def judge_power(seen: Sequence[tuple[float, float]]) -> Rate | None:
+    """From pairs of what people found and the judge's verdict, -1..1 both, above 0: worse. ``None`` where people found too few to differ.
+
+    >>> found = judge_power([(1.0, 1.0), (1.0, 0.0), (0.0, 0.0), (-1.0, 0.0), (-1.0, -1.0)] * 10)
+    >>> found.value, found.n
+    (0.5, 50)
+    """
+    n = len(seen)
+    if sum(people != 0.0 for people, _ in seen) < LEAST_DIFFERENT:
+        return None
+    mean, level = sum(people for people, _ in seen) / n, sum(verdict for _, verdict in seen) / n
+    squares = sum((people - mean) ** 2 for people, _ in seen)
+    if squares <= 0.0:
+        return None
+    slope = sum((people - mean) * (verdict - level) for people, verdict in seen) / squares
+    rest = [(people - mean) * (verdict - level - slope * (people - mean)) for people, verdict in seen]
+    error = sqrt(sum(one * one for one in rest) * n / (n - 2)) / squares
+    return Rate(n, _within(slope), _within(slope - Z * error), _within(slope + Z * error), float(n))
 
 
 def corrected(reported: Rate, error: JudgeError) -> Rate | None:

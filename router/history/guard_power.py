@@ -11,7 +11,7 @@ from router.contract.codec import decode, from_rfc3339
 from router.contract.errors import BadRecord
 from router.contract.records import MetricWindow
 from router.contract.topics import Names
-from router.core.guard.monitor import STRATA_SHARE, Settings
+from router.core.guard.monitor import Settings, usual_threshold
 from router.core.guard.power import Power, Volume, power
 from router.kafka.client import Client
 from router.kafka.scan import scan
@@ -90,8 +90,8 @@ def seen(windows: Iterable[MetricWindow], config: PoolConfig) -> tuple[float, li
         first_ms, last_ms = min(first_ms, start_ms), max(last_ms, start_ms + window.window_s * 1000)
         counts.setdefault(window.stratum, Counts()).add(window)
     days = (last_ms - first_ms) / 1000 / DAY_S if counts else 0.0
-    settings = Settings(margin=float(config.margin))
-    threshold = math.log(settings.height * max(1, len(counts)) / STRATA_SHARE)
+    settings = Settings(margin=float(config.margin), judge_power=float(config.judge_power))
+    threshold = usual_threshold(settings, len(counts))
     found = []
     for stratum, one in counts.items():
         requests = one.pilot + one.reference

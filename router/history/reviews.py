@@ -20,7 +20,7 @@ from router.contract.records import Feedback, Origin, ReviewItem
 from router.contract.topics import DAY_MS, Names
 from router.core.judging import asked_in, said_in
 from router.core.records import CountedFeedback, JudgedPair
-from router.core.review_rates import JudgeError, Rate, corrected, judge_error, rate_of
+from router.core.review_rates import JudgeError, Rate, corrected, judge_error, judge_power, rate_of
 from router.kafka.bodies import BodyReader
 from router.kafka.client import Client
 from router.kafka.scan import scan
@@ -77,11 +77,12 @@ class PairRate:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """All of it. ``errors``: of each judge beside people."""
+    """All of it. ``errors``: of each judge beside people; ``powers``: what it sees of a difference, where that is known."""
 
     strata: Sequence[StratumRate]
     pairs: Sequence[PairRate]
     errors: Mapping[str, JudgeError]
+    powers: Mapping[str, Rate]
 
 
 async def pending(
@@ -184,7 +185,12 @@ def rates_of(of: Iterable[ReviewItem], said: Iterable[CountedFeedback], pairs: S
         for group, found in sorted(groups.items())
         if (bad := rate_of(found.values())) is not None
     ]
-    errors = _errors(by_answer.values(), pairs)
+    beside = _beside_people(by_answer.values(), pairs)
+    errors = {
+        judge: judge_error([(people > 0.0, verdict > 0.0) for people, verdict in seen])
+        for judge, seen in beside.items()
+    }
+    powers = {judge: found for judge, seen in beside.items() if (found := judge_power(seen)) is not None}
     judged: defaultdict[tuple[str, str, str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
     for pair in pairs:
         told = judged[pair.pool, pair.stratum, pair.model, pair.judge]
@@ -194,19 +200,21 @@ def rates_of(of: Iterable[ReviewItem], said: Iterable[CountedFeedback], pairs: S
         for group, found in sorted(judged.items())
         if (worse := rate_of(found.values())) is not None
     ]
-    return Rates(strata, compared, errors)
+    return Rates(strata, compared, errors, powers)
 
 
-def _errors(said: Iterable[CountedFeedback], pairs: Iterable[JudgedPair]) -> dict[str, JudgeError]:
-    """Each judge beside people who looked at both answers of a pair."""
+def _beside_people(
+    said: Iterable[CountedFeedback], pairs: Iterable[JudgedPair]
+) -> dict[str, list[tuple[float, float]]]:
+    """Of each judge: by how much people who looked at both answers found the model's worse, -1..1, and its verdict."""
     by_model = {(one.request_id, one.model): one.value for one in said}
-    seen: defaultdict[str, dict[str, tuple[bool, bool]]] = defaultdict(dict)
+    seen: defaultdict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
     for pair in pairs:
         mine, theirs = (by_model.get((pair.request_id, name)) for name in (pair.model, pair.reference_model))
         both = seen[pair.judge]
         if mine is not None and theirs is not None:
-            both.setdefault(pair.request_id, (mine < theirs, pair.verdict > 0.0))
-    return {judge: judge_error(list(both.values())) for judge, both in seen.items()}
+            both.setdefault(pair.request_id, (theirs - mine, pair.verdict))
+    return {judge: list(both.values()) for judge, both in seen.items()}
 
 
 def _order(item: ReviewItem) -> tuple[int, int]:

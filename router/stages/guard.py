@@ -444,7 +444,8 @@ class GuardStage:
         )
 
     def _settings(self, pool: str) -> Settings:
-        return Settings(margin=float(self._pools[pool].margin), arl_days=self._arl_days)
+        config = self._pools[pool]
+        return Settings(margin=float(config.margin), arl_days=self._arl_days, judge_power=float(config.judge_power))
 
     def _in_force(self, scope: str, now_ms: int) -> bool:
         order = self._orders.get(scope)

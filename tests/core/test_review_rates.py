@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from router.core.review_rates import JudgeError, corrected, judge_error, rate_of, wilson
+from router.core.review_rates import LEAST_DIFFERENT, JudgeError, corrected, judge_error, judge_power, rate_of, wilson
 
 ROUNDS = 400
 
@@ -90,3 +90,33 @@ def test_a_judge_that_is_no_better_than_a_coin_corrects_nothing():
     coin = judge_error(judged(dice, 0.5, 400, 0.5, 0.5))
     assert corrected(rate_of([(1.0, 0.1), (0.0, 0.1)] * 20), coin) is None
     assert corrected(rate_of([(1.0, 0.1)]), JudgeError(None, None)) is None
+
+
+def compared(dice, accuracy, taste, count):
+    """Pairs as a judge sees them that takes each answer for good or bad with so much accuracy, and in ``taste`` of them says worse whatever it sees."""
+    found = []
+    for _ in range(count):
+        mine, theirs = dice.random() < 0.3, dice.random() < 0.1
+        seen = [bad if dice.random() < accuracy else not bad for bad in (mine, theirs)]
+        verdict = 1.0 if dice.random() < taste else float(seen[0]) - float(seen[1])
+        found.append((float(mine) - float(theirs), verdict))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "taste", "truth"), [(0.85, 0.0, 0.7), (1.0, 0.0, 1.0), (0.7, 0.2, 0.32), (0.5, 0.0, 0.0)]
+)
+def test_a_judges_power_is_what_its_verdicts_show_of_a_difference_whatever_its_taste(accuracy, taste, truth):
+    dice, covered = random.Random(3), 0
+    for _ in range(100):
+        found = judge_power(compared(dice, accuracy, taste, 300))
+        covered += found.low <= truth + 1e-9 and truth - 1e-9 <= found.high
+    assert covered >= 88
+
+
+def test_a_judges_power_is_not_known_where_people_found_too_few_to_differ():
+    alike = [(0.0, 1.0)] * 500
+    assert judge_power([]) is None
+    assert judge_power(alike + [(1.0, 1.0)] * (LEAST_DIFFERENT - 1)) is None
+    assert judge_power([(1.0, 1.0)] * 500) is None
+    assert judge_power(alike + [(1.0, 1.0)] * LEAST_DIFFERENT) is not None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.cli.review import page
 from router.contract.records import ReviewItem
 from router.core.records import CountedFeedback, JudgedPair
 from router.history.reviews import Shard, feedback_on, rates_of
@@ -87,6 +88,20 @@ def test_a_judges_rate_is_corrected_where_people_looked_at_both():
     (one,) = found.pairs
     assert one.worse.value == 0.25
     assert one.corrected.value < 0.2
+
+
+def test_a_judges_power_is_told_for_the_guard_where_people_looked_at_both():
+    said, pairs = [], []
+    for number, one in enumerate(IDS[:40]):
+        worse = number % 2 == 0
+        said += [opinion(one, float(not worse)), opinion(one, 1.0, attempt=101, model="large", cohort="shadow")]
+        pairs.append(pair(one, float(worse and number % 4 == 0)))
+    found = rates_of([], said, pairs)
+    assert found.powers["arbiter"].value == pytest.approx(0.5)
+    assert "judge_power = 0.50" in page(found)
+    none = rates_of([], said, [pair(one, 0.0) for one in IDS[:40]])
+    assert "next to nothing" in page(none)
+    assert rates_of([], said[:10], pairs).powers == {}
 
 
 def test_without_people_a_judges_rate_stands_as_it_is():
