@@ -382,7 +382,7 @@ class Rollout:
 def plan_of(pool: PoolConfig) -> Plan:
     """A configured rollout as the core has it; days are of the ladder's own time."""
     assert pool.rollout is not None
-    return Plan.of(pool.rollout, float(pool.margin))
+    return Plan.of(pool.rollout, float(pool.margin), float(pool.judge_power))
 
 
 def build(context: Context) -> list[Stage]:

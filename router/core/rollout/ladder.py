@@ -82,8 +82,8 @@ class Plan:
     deadline_ms: int
 
     @classmethod
-    def of(cls, declared: Declared, margin: float) -> Plan:
-        """As configured; ``margin`` of the pool, where the rollout has none of its own."""
+    def of(cls, declared: Declared, margin: float, judge_power: float = 0.7) -> Plan:
+        """As configured; of the pool: ``margin``, where the rollout has none of its own, and how much its judge shows of a difference."""
         return cls(
             stages=tuple(float(stage) for stage in declared.stages),
             goals=Goals(
@@ -93,6 +93,7 @@ class Plan:
                 error_increase=declared.error_increase,
                 alpha=float(declared.alpha),
                 least=declared.n_min,
+                judge_power=judge_power,
             ),
             least_ms=round(declared.min_days * DAY_MS),
             deadline_ms=round(declared.deadline_days * DAY_MS),
