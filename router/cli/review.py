@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from router.config import Config
     from router.contract.records import Feedback
     from router.core.review_rates import Rate
-    from router.history.reviews import Rates, Shard, Shown
+    from router.core.reviewing import Shard, Shown
+    from router.history.reviews import Rates
 
 #: Texts that are read at once.
 AT_ONCE = 20
@@ -32,7 +33,7 @@ class _Part(click.ParamType):
     name = "I/N"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
-        from router.history.reviews import Shard
+        from router.core.reviewing import Shard
 
         found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", str(value))
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
@@ -146,7 +147,7 @@ async def _queue(config: Config, pool: str | None, shard: Shard | None) -> None:
 
 def _asked(one: Shown) -> Feedback | Literal["quit"] | None:
     """What the reviewer says: an opinion, ``quit``, or nothing."""
-    from router.history.reviews import feedback_on
+    from router.core.reviewing import feedback_on
 
     comment = None
     while True:
@@ -218,6 +219,7 @@ async def _shown(config: Config, pool: str | None, shard: Shard | None, most: in
 async def _import(config: Config, file: Path) -> tuple[int, int]:
     from router.batch import feedback as sending
     from router.contract.topics import Names
+    from router.core.reviewing import feedback_on
     from router.history import reviews
 
     client, names = client_of(config), Names(config.kafka.prefix)
@@ -227,7 +229,7 @@ async def _import(config: Config, file: Path) -> tuple[int, int]:
         for key in given:
             if key not in known:
                 raise ConfigError(f"{file}: {key[0]}, attempt {key[1]}: not in the queue, or no longer kept")
-        said = [reviews.feedback_on(known[key], *opinion) for key, opinion in given.items()]
+        said = [feedback_on(known[key], *opinion) for key, opinion in given.items()]
         await sending.send(client, names.of("feedback"), said)
     return len(given), left
 

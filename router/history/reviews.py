@@ -1,55 +1,25 @@
-"""The answers that people are to look at, what they have said, and what that amounts to: out of the topics.
+"""The answers that people are to look at, what they have said, and what that amounts to: out of the topics (rules: ``core.reviewing``).
 
-An item is done when a reviewer's opinion on its answer counted, whoever sent it and however: so a queue can be left and taken up again
-anywhere, and shared among several by request id.
+What is done is read anew each time: so a queue can be left and taken up again anywhere, and shared among several by request id.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import orjson
-import xxhash
-
-from router.contract.codec import decode, from_rfc3339
+from router.contract.codec import decode
 from router.contract.errors import BadRecord
-from router.contract.records import Feedback, Origin, ReviewItem
-from router.contract.topics import DAY_MS, Names
-from router.core.judging import asked_in, said_in
+from router.contract.records import ReviewItem
+from router.contract.topics import Names
 from router.core.records import CountedFeedback, JudgedPair
 from router.core.review_rates import JudgeError, Rate, corrected, judge_error, judge_power, rate_of
+from router.core.reviewing import Key, Shard, Shown, item_in, key_of, opinion_in, order_of, places, with_texts
 from router.kafka.bodies import BodyReader
 from router.kafka.client import Client
 from router.kafka.scan import scan
-
-Key = tuple[str, int]
-"""Request id and attempt: an answer."""
-
-#: Opinions of these kinds, by reviewers, are about how good an answer is.
-KINDS = frozenset({"review", "label"})
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """The ``number``-th of ``of`` parts, from 1."""
-
-    number: int = 1
-    of: int = 1
-
-    def has(self, request_id: str) -> bool:
-        return xxhash.xxh3_64_intdigest(request_id.encode()) % self.of == self.number - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """An item with its texts, redacted."""
-
-    item: ReviewItem
-    prompt: str
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,78 +62,38 @@ async def pending(
     done = {(one.request_id, one.attempt) for one in await opinions(client, names)}
     found: dict[Key, ReviewItem] = {}
     for item in await items(client, names):
-        key = (item.request_id, item.attempt or 0)
+        key = key_of(item)
         wanted = pool in {None, item.pool} and (shard is None or shard.has(item.request_id))
         if wanted and key not in done and key not in found:
             found[key] = item
-    return sorted(found.values(), key=_order)
+    return sorted(found.values(), key=order_of)
 
 
 async def items(client: Client, names: Names) -> list[ReviewItem]:
     """All items that are kept and name an answer."""
-    found = []
-    async for record in scan(client, [names.of("reviews")]):
-        item = _decoded(ReviewItem, record.value)
-        if item is not None and item.attempt is not None:
-            found.append(item)
-    return found
+    found = [item_in(record.value) async for record in scan(client, [names.of("reviews")])]
+    return [one for one in found if one is not None]
 
 
 async def opinions(client: Client, names: Names) -> list[CountedFeedback]:
     """What reviewers said of answers, each once."""
-    found = []
-    async for record in scan(client, [names.of("feedback.counted")]):
-        one = _decoded(CountedFeedback, record.value)
-        if one is not None and one.kind in KINDS and one.source == "reviewer" and not one.repeat and one.attempt:
-            found.append(one)
-    return found
+    found = [opinion_in(record.value) async for record in scan(client, [names.of("feedback.counted")])]
+    return [one for one in found if one is not None]
 
 
 async def shown(bodies: BodyReader, of: Sequence[ReviewItem], redact: Callable[[str], str]) -> list[Shown]:
     """Items with their texts, without those whose text is past retention. ``bodies``: started."""
-    absent = [one for one in of if one.prompt is None or one.answer is None]
-    placed = [one for one in absent if one.request_at is not None and one.answer_at is not None]
-    asked = await bodies.fetch([_place(one.request_at) for one in placed])
-    answered = await bodies.fetch([_place(one.answer_at) for one in placed])
-    read = {
-        (one.request_id, one.attempt): (
-            redact(asked_in(orjson.loads(request.value).get("body") or {})),
-            redact(said_in(orjson.loads(outcome.value).get("body") or {})),
-        )
-        for one, request, outcome in zip(placed, asked, answered, strict=True)
-        if request is not None and outcome is not None
-    }
-    found = []
-    for one in of:
-        texts = read.get((one.request_id, one.attempt))
-        if one.prompt is not None and one.answer is not None:
-            texts = str(one.prompt), str(one.answer)
-        if texts is not None:
-            found.append(Shown(one, *texts))
-    return found
-
-
-def feedback_on(item: ReviewItem, value: float, comment: str | None = None) -> Feedback:
-    """What a reviewer says of an item, ``value`` 0..1."""
-    return Feedback(
-        kind="review",
-        value=value,
-        source="reviewer",
-        feedback_token=item.feedback_token,
-        request_id=item.request_id if item.feedback_token is None else None,
-        weight=item.weight,
-        comment=comment or None,
-        attempt=item.attempt,
-    )
+    at = places(of)
+    records = zip(at, await bodies.fetch(at), strict=True)
+    return with_texts(of, {place: one.value for place, one in records if one is not None and one.value}, redact)
 
 
 async def rates(client: Client, names: Names, pool: str | None = None) -> Rates:
     """From everything that is kept."""
     pairs = []
     async for record in scan(client, [names.of("pairs")]):
-        pair = _decoded(JudgedPair, record.value)
-        if pair is not None:
-            pairs.append(pair)
+        with contextlib.suppress(BadRecord):
+            pairs.append(decode(JudgedPair, record.value))
     wanted = [one for one in await items(client, names) if pool in {None, one.pool}]
     return rates_of(wanted, await opinions(client, names), [one for one in pairs if pool in {None, one.pool}])
 
@@ -175,7 +105,7 @@ def rates_of(of: Iterable[ReviewItem], said: Iterable[CountedFeedback], pairs: S
         by_answer.setdefault((one.request_id, one.attempt or 0), one)
     groups: defaultdict[tuple[str, str, str, str], dict[Key, tuple[float, float]]] = defaultdict(dict)
     for item in of:
-        key = (item.request_id, item.attempt or 0)
+        key = key_of(item)
         opinion = by_answer.get(key)
         if opinion is not None and item.sample in {"review", "shadow"}:
             group = (item.pool, item.stratum, opinion.model, item.sample)
@@ -215,20 +145,3 @@ def _beside_people(
         if mine is not None and theirs is not None:
             both.setdefault(pair.request_id, (theirs - mine, pair.verdict))
     return {judge: list(both.values()) for judge, both in seen.items()}
-
-
-def _order(item: ReviewItem) -> tuple[int, int]:
-    """Both answers of a pair are due at once, so that alone must not put them beside each other."""
-    return from_rfc3339(item.due_at) // DAY_MS, xxhash.xxh3_64_intdigest(f"{item.request_id}/{item.attempt}".encode())
-
-
-def _place(origin: Origin | None) -> tuple[str, int, int]:
-    assert origin is not None
-    return origin.topic, origin.partition, origin.offset
-
-
-def _decoded(kind: type[Any], value: bytes | None) -> Any:
-    try:
-        return None if value is None else decode(kind, value)
-    except BadRecord:
-        return None

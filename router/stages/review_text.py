@@ -16,6 +16,7 @@ from router.config.redact import redactor
 from router.contract.errors import BadRecord
 from router.contract.wire import parse
 from router.core.judging import asked_in, said_in
+from router.core.reviewing import MOST_TEXT
 from router.kafka.bodies import BodyReader, Place
 from router.kafka.stage import Stage
 from router.kafka.transport import Batch
@@ -24,8 +25,6 @@ from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 
 NAME = "reviews"
-#: Of a prompt its end, of an answer its beginning, in characters: an item stays below the topic's limit however they are written.
-MOST_TEXT = 64_000
 
 
 class ReviewText:

@@ -8,7 +8,7 @@ import pytest
 from router.cli.review import _Part, card, read
 from router.contract.errors import ConfigError
 from router.contract.records import ReviewItem
-from router.history.reviews import Shard, Shown
+from router.core.reviewing import Shard, Shown
 
 ITEM = ReviewItem(
     request_id="0" * 32,

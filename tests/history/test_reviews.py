@@ -5,7 +5,8 @@ import pytest
 from router.cli.review import page
 from router.contract.records import ReviewItem
 from router.core.records import CountedFeedback, JudgedPair
-from router.history.reviews import Shard, feedback_on, rates_of
+from router.core.reviewing import Shard, feedback_on
+from router.history.reviews import rates_of
 
 IDS = [f"{number:032x}" for number in range(100)]
 
