@@ -50,6 +50,7 @@ def review(ctx: click.Context, config: Config, *, pool: str | None, shard: Shard
     """Look at answers one by one and say whether they are good; nothing shows which model gave them.
 
     Answers are drawn as pools.NAME.reviews_per_day and shadow_percent say. Each opinion is sent at once: leave when you like.
+    In a browser: /review of the web stage.
     """
     import asyncio
 

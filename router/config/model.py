@@ -88,7 +88,7 @@ class WebConfig(Section):
     port: Port = 8080
     """Of the web stage; 0 takes a free one."""
     keys_env: EnvName | None = None
-    """Variable with JSON ``[{"sha256", "tenant", "role"}]``: the bearer keys. Not there yet: only loopback is served."""
+    """Variable with JSON ``[{"sha256", "tenant", "role"}]``: the bearer keys. Without it only loopback is served, to whoever is there."""
 
 
 class AccountConfig(Section):
@@ -422,7 +422,8 @@ class ReviewsConfig(Section):
     """Answers that people look at. Items name the places of prompt and answer; whoever may read those topics sees them."""
 
     text: bool = False
-    """Put prompt and answer into the items themselves (topic ``reviews``), redacted: for reviewers who may read no other topic."""
+    """Put prompt and answer into the items themselves (topic ``reviews``), redacted, and show them at ``/review``: for reviewers who may read no
+    other topic."""
     redact: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     """``module:function`` that takes a text and returns one: called with each prompt and answer before a reviewer sees it, or it is written.
     What it cannot do is withheld."""

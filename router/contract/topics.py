@@ -65,7 +65,7 @@ TOPICS = (
     Topic("feedback", "any", Feedback, "users", "feedback"),
     Topic("rewards", "pool/stratum", Reward, "feedback", "learn, watch"),
     Topic("metrics", "tenant/pool/model/stratum/cohort/lane", MetricWindow, "account", "web, users"),
-    Topic("reviews", "request id", ReviewItem, "settle, watch", "reviewers"),
+    Topic("reviews", "request id", ReviewItem, "settle, watch", "reviewers, web"),
     Topic("alerts", "pool/stratum/signal", Alert, "watch", "web, users"),
     Topic("weights", "pool/stratum", Weights, "learn", "every router", cleanup="compact"),
     Topic("health", "model", Health, "watch", "every router", cleanup="compact"),
@@ -85,9 +85,9 @@ TOPICS = (
     # What a minute's requests look like to the classifier, counted.
     Topic("profiles", "pool", None, "route", "watch"),
     Topic("feedback.verified", "request id", None, "feedback", "feedback"),
-    Topic("feedback.counted", "request id", None, "feedback", "account"),
     # Who was asked is left in peace as long as it is kept; rates are of what is kept.
     Topic("surveys", "request id", None, "settle, feedback", "every router", retention_ms=100 * DAY_MS),
+    Topic("feedback.counted", "request id", None, "feedback", "account, web"),
     Topic("counts", "dimensions", None, "account", "account"),
     Topic("health.counts", "model", None, "watch", "watch"),
     Topic("guard.evidence", "pool", None, "watch", "watch"),

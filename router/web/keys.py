@@ -1,7 +1,10 @@
 """Who may ask: bearer keys, of which only the sha256 is configured.
 
-``web.keys_env`` names a variable with JSON ``[{"sha256", "tenant", "role"}]``. Without it only loopback is served, and
-nobody is asked. With it every path asks but ``OPEN``, which tell nothing of any tenant and which probes and scrapers need.
+``web.keys_env`` names a variable with JSON ``[{"sha256", "tenant", "role"}]``. With it every path asks but ``OPEN``, which tell nothing of
+any tenant: probes, scrapers and browsers that open a page have no key.
+
+Without it only loopback is served, and nobody is asked. But a browser on this machine also runs other people's pages. So all but ``OPEN`` is served
+under a name of this machine only (a page whose own name was pointed at 127.0.0.1 gets nothing), and nothing is changed at another page's request.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -21,7 +25,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from router.config import WebConfig
 from router.contract.errors import ConfigError
 
-OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/review"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_PORT = re.compile(r":[0-9]{1,5}$")
 _BEARER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,6 +42,8 @@ class Key:
     role: Literal["viewer", "operator", "admin"]
 
 
+#: Whose request is being handled; ``None`` where there are no keys.
+asking: ContextVar[Key | None] = ContextVar("asking", default=None)
 _KEYS = TypeAdapter(Annotated[list[Key], Field(min_length=1)])
 
 
@@ -63,29 +71,51 @@ def keys_of(config: WebConfig, environ: Mapping[str, str] = os.environ) -> list[
 
 
 def _check_loopback(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not _is_loopback(host):
         raise ConfigError(f"web.host {host}: only loopback (127.0.0.1, ::1) is served without web.keys_env")
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def asks_for(keys: list[Key]) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
-    """An aiohttp middleware: 401 without a known key, 200 and the like with one. Without ``keys`` nobody is asked."""
+    """An aiohttp middleware: 401 without a known key. Without ``keys``: 421 under a foreign name, 403 for a foreign page's change."""
 
     @web.middleware
     async def ask(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if keys and request.path not in OPEN and _known(request.headers.get("Authorization", ""), keys) is None:
-            headers = {"WWW-Authenticate": "Bearer"}
-            return web.json_response(
-                {"error": {"code": "unauthorized", "message": "a known bearer key is needed"}},
-                status=401,
-                headers=headers,
-            )
+        if request.path in OPEN:
+            return await handler(request)
+        if not keys:
+            refusal = _foreign(request)
+            return refusal if refusal is not None else await handler(request)
+        key = _known(request.headers.get("Authorization", ""), keys)
+        if key is None:
+            return _refusal(401, "unauthorized", "a known bearer key is needed", {"WWW-Authenticate": "Bearer"})
+        asking.set(key)
         return await handler(request)
 
     return ask
+
+
+def _foreign(request: web.Request) -> web.Response | None:
+    """What to answer to a request that a page of somebody else's may have made; ``None``: go on."""
+    host = request.headers.get("Host", "").lower()
+    if not _is_loopback(_PORT.sub("", host).strip("[]")):
+        return _refusal(421, "wrong_host", "without web.keys_env this answers to localhost, 127.0.0.1 and [::1] only")
+    if request.method in SAFE:
+        return None
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
+    if site not in {"same-origin", "none"} or origin not in {None, f"http://{host}", f"https://{host}"}:
+        return _refusal(403, "forbidden", "another site's page may not do this")
+    return None
+
+
+def _refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": {"code": code, "message": message}}, status=status, headers=headers)
 
 
 def _known(authorization: str, keys: list[Key]) -> Key | None:

@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 NOT_THERE_YET = {
     "quality.blind": "slices where nothing could be noticed: `pointsman guard power` says it",
-    "reviews": "length of the review queue: `pointsman review` works through it",
+    "reviews": "length of the review queue: `pointsman review`, or /review, works through it",
     "budgets": "tenants' limits",
 }
 SUMMED = (

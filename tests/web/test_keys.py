@@ -64,3 +64,35 @@ async def test_all_but_health_and_metrics_asks_for_a_key(path, authorization, st
     async with TestClient(TestServer(app)) as client:
         found = await client.get(path, headers={"Authorization": authorization} if authorization else {})
         assert found.status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/v1/status", {"Host": "evil.example"}, 421),
+        ("GET", "/v1/status", {"Host": "evil.example:8080"}, 421),
+        ("GET", "/v1/status", {"Host": "127.0.0.1.evil.example"}, 421),
+        ("GET", "/v1/status", {"Host": "192.0.2.1:8080"}, 421),
+        ("GET", "/v1/status", {"Host": ""}, 421),
+        ("GET", "/v1/status", {"Host": "localhost"}, 200),
+        ("GET", "/v1/status", {"Host": "LOCALHOST:99"}, 200),
+        ("GET", "/v1/status", {"Host": "[::1]:8080"}, 200),
+        ("GET", "/healthz", {"Host": "evil.example"}, 200),
+        ("POST", "/v1/status", {"Host": "localhost:1"}, 200),
+        ("POST", "/v1/status", {"Host": "localhost:1", "Origin": "http://localhost:1"}, 200),
+        ("POST", "/v1/status", {"Host": "localhost:1", "Origin": "http://localhost:2"}, 403),
+        ("POST", "/v1/status", {"Host": "localhost:1", "Origin": "null"}, 403),
+        ("POST", "/v1/status", {"Host": "localhost:1", "Origin": "https://evil.example"}, 403),
+        ("POST", "/v1/status", {"Host": "localhost:1", "Sec-Fetch-Site": "cross-site"}, 403),
+        ("POST", "/v1/status", {"Host": "localhost:1", "Sec-Fetch-Site": "same-site"}, 403),
+        ("POST", "/v1/status", {"Host": "localhost:1", "Sec-Fetch-Site": "same-origin"}, 200),
+    ],
+)
+async def test_without_keys_no_page_of_another_site_reaches_anything(method, path, headers, status):
+    async def answer(_request):
+        return web.Response()
+
+    app = web.Application(middlewares=[asks_for([])])
+    app.router.add_route(method, path, answer)
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.request(method, path, headers=headers)).status == status

@@ -18,6 +18,7 @@ from router.config import Config, loads
 from router.contract.codec import encode
 from router.contract.errors import ConfigError
 from router.contract.topics import Names
+from router.core.keyring import Keyring
 from router.core.records import Load
 from router.kafka.admin import TopicSpec, create_topics
 from router.kafka.client import Client
@@ -28,6 +29,7 @@ from router.web.stage import WebStage
 from router.web.watchdog import Watchdog
 from tests.web.examples import dead_letter, health, order, weights, window
 
+RING = Keyring((b"k" * 32,))
 CONFIG = """
 [models.small]
 provider = "sim"
@@ -215,7 +217,7 @@ async def test_the_web_stage_serves_status_and_what_every_process_serves(
     client: Client, names: Names, config: Config, tmp_path: Path
 ):
     config = config.model_copy(update={"web": config.web.model_copy(update={"port": 0})})
-    context = SimpleNamespace(config=config, names=names, client=client, clock=now_ms, data_dir=tmp_path)
+    context = SimpleNamespace(config=config, names=names, client=client, keyring=RING, clock=now_ms, data_dir=tmp_path)
     watchdog = Watchdog([], lambda why: None)
     stage = WebStage(context, watchdog)
     await stage.start()
@@ -243,7 +245,7 @@ async def test_the_web_stage_serves_status_and_what_every_process_serves(
 def test_only_loopback_is_served(config: Config, host: str, tmp_path: Path):
     config = config.model_copy(update={"web": config.web.model_copy(update={"host": host})})
     context = SimpleNamespace(
-        config=config, names=Names(), client=Client("127.0.0.1:1"), clock=now_ms, data_dir=tmp_path
+        config=config, names=Names(), client=Client("127.0.0.1:1"), keyring=RING, clock=now_ms, data_dir=tmp_path
     )
     with pytest.raises(ConfigError, match="only loopback"):
         WebStage(context, Watchdog([], lambda why: None))
