@@ -94,7 +94,9 @@ class TestWheel:
         here = {path.relative_to(ROOT).as_posix() for path in project_files(ROOT / "router")}
         assert here <= names
 
-    @pytest.mark.parametrize("path", ["router/example.toml", "router/data/o200k_base.xz", "router/py.typed"])
+    @pytest.mark.parametrize(
+        "path", ["router/example.toml", "router/data/o200k_base.xz", "router/web/review.html", "router/py.typed"]
+    )
     def test_it_has_what_is_read_at_run_time(self, names: set[str], path: str) -> None:
         assert path in names
 

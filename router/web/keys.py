@@ -4,7 +4,7 @@
 any tenant: probes, scrapers and browsers that open a page have no key.
 
 Without it only loopback is served, and nobody is asked. But a browser on this machine also runs other people's pages. So all but ``OPEN`` is served
-under a name of this machine only (a page whose own name was pointed at 127.0.0.1 gets nothing), and nothing is changed at another page's request.
+under a name of this machine only (a page whose own name was pointed at 127.0.0.1 gets nothing), and to no other site's page.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def asks_for(keys: list[Key]) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
-    """An aiohttp middleware: 401 without a known key. Without ``keys``: 421 under a foreign name, 403 for a foreign page's change."""
+    """An aiohttp middleware: 401 without a known key. Without ``keys``: 421 under a foreign name, 403 for a foreign page."""
 
     @web.middleware
     async def ask(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -106,10 +106,11 @@ def _foreign(request: web.Request) -> web.Response | None:
     host = request.headers.get("Host", "").lower()
     if not _is_loopback(_PORT.sub("", host).strip("[]")):
         return _refusal(421, "wrong_host", "without web.keys_env this answers to localhost, 127.0.0.1 and [::1] only")
-    if request.method in SAFE:
-        return None
-    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
-    if site not in {"same-origin", "none"} or origin not in {None, f"http://{host}", f"https://{host}"}:
+    safe, headers = request.method in SAFE, request.headers
+    ours = headers.get("Sec-Fetch-Site", "none") in {"same-origin", "none"}
+    if not ours and not (safe and headers.get("Sec-Fetch-Mode") == "navigate"):  # following a link is a person's act
+        return _refusal(403, "forbidden", "another site's page may not ask this")
+    if not safe and headers.get("Origin") not in {None, f"http://{host}", f"https://{host}"}:
         return _refusal(403, "forbidden", "another site's page may not do this")
     return None
 

@@ -86,6 +86,24 @@ async def test_all_but_health_and_metrics_asks_for_a_key(path, authorization, st
         ("POST", "/v1/status", {"Host": "localhost:1", "Sec-Fetch-Site": "cross-site"}, 403),
         ("POST", "/v1/status", {"Host": "localhost:1", "Sec-Fetch-Site": "same-site"}, 403),
         ("POST", "/v1/status", {"Host": "localhost:1", "Sec-Fetch-Site": "same-origin"}, 200),
+        (
+            "POST",
+            "/v1/status",
+            {"Host": "localhost:1", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+            403,
+        ),
+        (
+            "GET",
+            "/v1/status",
+            {"Host": "localhost:1", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+            403,
+        ),
+        (
+            "GET",
+            "/v1/status",
+            {"Host": "localhost:1", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+            200,
+        ),
     ],
 )
 async def test_without_keys_no_page_of_another_site_reaches_anything(method, path, headers, status):

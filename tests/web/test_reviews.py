@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -297,9 +296,3 @@ async def test_the_page_is_one_file_that_loads_nothing_and_runs_nothing_but_itse
     ids = re.findall(r'id="([a-z-]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'\$\("([a-z-]+)"\)', script)) <= set(ids)
-
-
-def test_the_page_travels_with_the_package():
-    import router.web.page  # noqa: PLC0415 - where it lies is what is asked
-
-    assert Path(router.web.page.__file__).with_name("review.html").is_file()
