@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
 from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import ALL
@@ -87,8 +88,8 @@ class Player:
         self._owed: dict[tuple[str, str], float] = {}
         self._fenced = np.zeros(len(self.stream.cells), dtype=bool)
         self._again: dict[str, Revalidation] = {}
-        self._watched: dict[str, float] = {}
         self._versions = sorted(world.versions, key=lambda one: one.day)
+        self._watched_ms: dict[str, int] = {}
         tenants = sorted({cell.tenant for cell in self.stream.cells}, key=str)
         self._of_tenant = {one: np.array([cell.tenant == one for cell in self.stream.cells]) for one in tenants}
 
@@ -270,11 +271,11 @@ class Player:
     # What it does
 
     def _alarm(self, finding: Finding, day: float, now_ms: int) -> None:
-        if finding.severity == "watch" and day < self._watched.get(finding.unit, -1.0) + 1.0:
+        if finding.severity == "watch" and now_ms < self._watched_ms.get(finding.unit, 0) + DAY_MS:
             return  # it was told today
         self.story.findings.append((day, finding))
         if finding.severity == "watch":
-            self._watched[finding.unit] = day
+            self._watched_ms[finding.unit] = now_ms
         else:
             self.guard.fence(finding.unit, now_ms)
             self._again[finding.unit] = Revalidation(self.world.margin, self.settings.judge_power)
