@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -133,9 +133,12 @@ class Heard:
 
 
 class GuardStage:
-    """The stage's handlers for one installation."""
+    """The stage's handlers for one installation.
 
-    def __init__(self, context: Context) -> None:
+    ``step_ms``: between two looks at the tests, of the records' own time. ``strata``: of every pool, known before their first request.
+    """
+
+    def __init__(self, context: Context, *, step_ms: int = STEP_MS, strata: Iterable[str] = ()) -> None:
         names, config = context.names, context.config
         self._name = f"{names.group('watch')}-{NAME}"
         self._usage, self._rewards = names.of("usage"), names.of("rewards")
@@ -150,6 +153,7 @@ class GuardStage:
         self._follower = Follower(context.client, [self._control, self._acts], self._apply, confirms=False)
         self._arl_days = float(config.guard.arl_days)
         self._scale = DAY_MS // (config.guard.day_s * 1000)
+        self._step_ms, self._strata = step_ms, tuple(strata)
 
     def stage(self) -> Stage:
         return Stage(
@@ -245,7 +249,7 @@ class GuardStage:
                 return
             book = books.get(pool)
             if book is None:
-                book = books[pool] = Book(Guard(self._settings(pool), (), now_ms), now_ms)
+                book = books[pool] = Book(Guard(self._settings(pool), self._strata, now_ms), now_ms)
                 self._store(pool, book, unit)
             self._hear(book, found)
         except (ValueError, LookupError, TypeError) as error:
@@ -253,7 +257,7 @@ class GuardStage:
             return
         unit.put(_heard_key(pool, book.heard), record.value)
         book.heard += 1
-        if now_ms >= book.stepped_ms + STEP_MS or book.heard >= MOST_HEARD:
+        if now_ms >= book.stepped_ms + self._step_ms or book.heard >= MOST_HEARD:
             self._step(pool, book, max(now_ms, book.stepped_ms), unit)
 
     def _hear(self, book: Book, found: Mapping[str, Any]) -> None:
