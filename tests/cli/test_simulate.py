@@ -7,6 +7,7 @@ import json
 import pytest
 
 from router.cli import run
+from router.simulation.run import runs as in_the_core
 from router.simulation.world import names
 
 WORLD = """
@@ -71,6 +72,32 @@ def test_a_page_for_people(world, capsys):
     assert "math/hard" in out
 
 
+def test_fewer_days_than_the_world_has(world, capsys):
+    assert run(["simulate", "--world", world, "--days", "0.5", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["runs"][0]["first_alarm"] is None  # it is fine until the second day
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_beside_the_core_it_says_whether_both_told_the_same(same, world, capsys, monkeypatch):
+    """The runs on Kafka have tests of their own (``tests/rehearsal``)."""
+    first = {"day": 1.5, "unit": "a/any", "severity": "page", "signal": "quality", "since": 1.25}
+    again = {"day": 2.5, "unit": "b/any", "severity": "watch", "signal": None, "since": None}
+    missing = {"core": [], "stage": []} if same else {"core": [first], "stage": [again]}
+
+    def through_the_stage(found, seeds, first_seed, tell):
+        document = in_the_core(found, seeds, first_seed, tell)
+        document["runs"][0] |= {"same_as_core": same, "differences": missing}
+        return document
+
+    monkeypatch.setattr("router.rehearsal.run.runs", through_the_stage)
+    assert run(["simulate", "--world", world, "--days", "1", "--kafka"]) == (0 if same else 1)
+    out = capsys.readouterr().out
+    assert ("told the alerts of the core" in out) is same
+    assert ("only the core: day 1.50, page: a/any, quality since day 1.25" in out) is not same
+    assert ("only the stage: day 2.50, watch: b/any, told again" in out) is not same
+
+
 def test_a_recorded_stream(trace, capsys):
     assert run(["simulate", "--trace", str(trace), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -86,6 +113,9 @@ def test_a_recorded_stream(trace, capsys):
         (["--trace", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--seeds", "0"], "--seeds"),
         (["--margin", "1"], "--margin"),
+        (["--days", "0"], "--days"),
+        (["--kafka", "--trace", "any.jsonl"], "--kafka plays a world"),
+        (["--days", "3", "--trace", "any.jsonl"], "--days is of a world"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(arguments, named, capsys):
