@@ -68,6 +68,7 @@ class StageListener:
         self._looked: tuple[int, set[tuple[str, str]]] = (0, set())  # the last look, and the alerts that are open then
         self._written, self._collected = Counter[str](), Counter[str]()
         self._templates: dict[tuple[str, str | None, Arm], PricedAttempt] = {}
+        self._served: str | None = None
         self._usage: list[tuple[bytes, bytes]] = []
         self._pairs: list[tuple[bytes, bytes]] = []
         self._rewards: list[tuple[bytes, bytes]] = []
@@ -96,6 +97,10 @@ class StageListener:
             self._number += 1
             name = b"%032x" % self._number
             self._usage.append((name, head + name + tail))
+
+    def served(self, model: str, name: str, at_ms: int) -> None:  # noqa: ARG002 - it is the pilot's, and of the hour that begins
+        """What the provider says that it serves: in the pilot's records from now on."""
+        self._served = name
 
     def opinion(self, opinion: Opinion, now_ms: int) -> None:
         """A record of ``rewards``."""
@@ -230,7 +235,7 @@ class StageListener:
                 price_version="simulated",
                 late=False,
             )
-        return replace(self._templates[key], at_ms=at_ms)
+        return replace(self._templates[key], at_ms=at_ms, served_model=self._served if arm == "pilot" else None)
 
     # Reading
 

@@ -15,7 +15,7 @@ from router.rehearsal.play import core, differences, staged, told
 from router.rehearsal.run import outcome
 from router.simulation.play import Player
 from router.simulation.score import score
-from router.simulation.world import World
+from router.simulation.world import Version, World
 from tests.rehearsal.memory import InMemory
 
 NOWHERE = Client("nowhere:9")
@@ -35,6 +35,8 @@ TRAP = World.model_validate(
         "judge": {"pairs_per_day": 100},
     }
 )
+#: The provider brings out another model behind the name.
+SWAP = TRAP.model_copy(update={"name": "swap", "days": 3, "versions": (Version(day=1.5, served_model="small-2"),)})
 #: Nobody's tenants, languages that no record tells of, and a judge that finds the pilot worse whatever it sees.
 TASTE = World.model_validate(
     {
@@ -57,7 +59,7 @@ def through_the_stage(world: World, seed: int):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("world", [TRAP, TASTE], ids=lambda one: one.name)
+@pytest.mark.parametrize("world", [TRAP, TASTE, SWAP], ids=lambda one: one.name)
 def test_the_stage_tells_the_alerts_of_the_core(world, seed):
     alone, found = core(world, seed), through_the_stage(world, seed)
     assert told(found), "nothing was told: the worlds show nothing"
@@ -67,7 +69,7 @@ def test_the_stage_tells_the_alerts_of_the_core(world, seed):
 
 
 def test_where_tenants_are_the_only_dimension_it_is_the_run_of_simulate():
-    plain, found = Player(TRAP, 1).play(), core(TRAP, 1)
+    plain, found = Player(TRAP, 2).play(), core(TRAP, 2)
     assert told(found) == told(plain)
     assert score(found) == score(plain)
     assert found.releases, "nothing was released: the world does not show it"
