@@ -6,7 +6,7 @@
 1. A piece of a batch becomes one record a pool: counts of requests by stratum, arm and tenant, and opinions. No state.
 2. All of a pool meets in one lane, so the bound on false alarms is one for the whole pool. The tests are brought up to date every minute of
    the records' own time, which a demonstration may let pass faster (``guard.day_s``). An alarm opens an alert; where the pool has ``auto_rollback`` and it is a page, an order gives the unit's pilot traffic
-   back to the baseline. Orders that people give are obeyed: what is rolled back is out of the tests until it is released.
+   back to the baseline: of the units that alarm together the first, for what overlaps with it begins anew. Orders that people give are obeyed: what is rolled back is out of the tests until it is released.
 3. Pairs of a stratum that was given back are its way home (``core/guard/revalidation``): where they show that it is well, the order is released if the
    pool has ``auto_release``. ``focus`` says where more reviews and shadow pairs are wanted; routers draw them.
 
@@ -300,7 +300,9 @@ class GuardStage:
         for news in book.guard.news():
             note = of_news(news._replace(at_ms=news.at_ms // self._scale), pool)
             unit.emit(self._alerts, f"{pool}/{news.model}/{note.signal}".encode(), encode(note))
-        if (finding := _to_tell(findings, book.alerts)) is not None:
+        by_itself = self._pools[pool].auto_rollback
+        finding = next(iter(findings), None) if by_itself else _to_tell(findings, book.alerts)
+        if finding is not None:
             self._alarm(pool, book, finding, unit)
         for name in [
             name for name, one in book.alerts.items() if is_over(one, book.guard.units[name].evidence, now_ms)
@@ -477,7 +479,7 @@ class GuardStage:
 
 
 def _to_tell(findings: list[Finding], alerts: Mapping[str, OpenAlert]) -> Finding | None:
-    """The one to open an alert for, or to tell again: the first, unless it is open already and another says something new.
+    """Where people give units back: the one to open an alert for, or to tell again; the first, unless it is open already and another says something new.
 
     What overlaps with an open alert is part of it: a slice of a stratum, a stratum of a slice.
     """
