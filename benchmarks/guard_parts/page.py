@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,16 @@ BEGIN, END = "<!-- written by `python benchmarks/guard.py --page` -->", "<!-- to
 
 
 def write(file: Path, fields: Json, details: Json) -> None:
-    before, _, rest = file.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    file.write_text("\n".join([before + BEGIN, "", *tables(fields, details), "", END]) + after, "utf-8")
+    between(file, BEGIN, END, tables(fields, details))
+
+
+def between(file: Path, begin: str, end: str, lines: Iterable[str]) -> None:
+    """Lines in place of what stands between two marks. ``ValueError``: there are none."""
+    before, mark, rest = file.read_text("utf-8").partition(begin)
+    _, there, after = rest.partition(end)
+    if not mark or not there:
+        raise ValueError(f"{file}: lacks {begin} or {end}")
+    file.write_text("\n".join([before + begin, "", *lines, "", end]) + after, "utf-8")
 
 
 def tables(fields: Json, details: Json) -> list[str]:

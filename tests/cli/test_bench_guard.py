@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks import guard_power
 from benchmarks.guard import poisson
 from benchmarks.guard_parts import others, page, runs
 from benchmarks.guard_parts.heard import REQUESTS, REVIEWS, listen
@@ -120,3 +121,35 @@ def test_the_pages_tables_are_replaced_and_nothing_else(tmp_path):
     assert text.count("| main | 20 | 0.5 | never | 2 | 90% | 76% |") == 1
     assert "| main | 0.5 | never |" in text
     assert set(others.KINDS) == {"cusum", "page-hinkley", "adwin", "dashboard"}
+
+
+WATCHED = guard_power.Case("watched", 500, 500, 100, 100)
+
+
+def test_a_drop_that_is_planted_is_timed_from_its_day_and_one_that_is_none_is_not_seen():
+    days = guard_power.days_to_alarm(WATCHED, 0.6, even=True, most=3.0, seed=2)
+    assert 0.0 < days <= 3.0
+    assert guard_power.days_to_alarm(WATCHED, 0.0, even=True, most=0.5, seed=2) is None
+
+
+def test_power_is_told_what_the_planted_stratum_has():
+    told = guard_power.volume_of(WATCHED, guard_power.Settings())
+    assert (told.pilot, told.reference, told.reviews, told.pairs) == (500, 500, 100, 100)
+    assert told.bad == pytest.approx(0.95 * 0.06 + 0.02 * 0.94)
+    assert guard_power.volume_of(WATCHED._replace(thumbs=False), guard_power.Settings()).thumbs_rate == 0.0
+
+
+def test_the_table_of_power_has_a_row_for_each_case_and_span():
+    (case, *_) = guard_power.CASES
+    rows = [{"case": case.name, "days": 7, "drop": 0.1234, "how": how, "seen": 0.5} for how in ("evenly", "as it runs")]
+    lines = guard_power.table(rows, 24)
+    assert sum(case.name in line for line in lines) == len(guard_power.DAYS)
+    assert any("| 7 d | 12.3 points | 50% | 50% |" in line for line in lines)
+
+
+def test_a_page_without_marks_is_not_written(tmp_path):
+    file = tmp_path / "guard.md"
+    file.write_text("nothing here")
+    with pytest.raises(ValueError, match="lacks"):
+        page.between(file, "<!-- a -->", "<!-- b -->", [])
+    assert file.read_text() == "nothing here"
