@@ -6,6 +6,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from router.core.guard.alerts import QUIET_MS
 from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Finding, Place
 from router.core.guard.unit import Arm
@@ -44,6 +45,8 @@ class Ledger:
         self._moved: Counter[str] = Counter()
         self._moved_lost: list[float] = [0.0, 0.0]
         self.findings: list[tuple[Finding, float | None]] = []
+        self.baseline: list[tuple[int, str]] = []  # when, unit: the baseline is worse than it was
+        self._baseline_ms = 0
 
     def begin(self, now_ms: int) -> None:
         """The first event."""
@@ -57,6 +60,12 @@ class Ledger:
         """The guard alarms."""
         lost = self._lost.get(finding.unit)
         self.findings.append((finding, sum(lost) / len(lost) if lost else None))
+
+    def baseline_is_worse(self, unit: str, now_ms: int) -> None:
+        """What goes on is noted once."""
+        if not self.baseline or now_ms > self._baseline_ms + QUIET_MS:
+            self.baseline.append((now_ms, unit))
+        self._baseline_ms = now_ms
 
     def add(self, event: dict[str, Any], arm: Arm | None, place: Place, fence: str | None, now_ms: int) -> None:
         """One event; ``fence``: the unit of it that was given back."""
@@ -108,6 +117,7 @@ class Ledger:
             "first_alarm": later[0][0].unit if later else None,
             "pages": [[round((one.at_ms - self._first_ms) / DAY_MS, 2), one.unit, one.signal] for one, _ in pages],
             "watches": len(self.findings) - len(pages),
+            "baseline_watches": [[round((at_ms - self._first_ms) / DAY_MS, 2), unit] for at_ms, unit in self.baseline],
         }
 
     def _look(self, stratum: str, now_ms: int) -> None:

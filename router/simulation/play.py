@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.core.guard.detector import DAY_MS
+from router.core.guard.alerts import QUIET_MS
 from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
 from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import ALL
@@ -45,6 +46,7 @@ class Story:
     reviews: int = 0
     hours: list[dict[str, float]] = field(default_factory=list)
     moved: dict[int, float] = field(default_factory=dict)  # cell -> requests given back
+    baseline: list[tuple[float, str]] = field(default_factory=list)  # day, unit: the baseline is worse than it was
 
 
 class Listener(Protocol):
@@ -90,6 +92,7 @@ class Player:
         self._again: dict[str, Revalidation] = {}
         self._versions = sorted(world.versions, key=lambda one: one.day)
         self._watched_ms: dict[str, int] = {}
+        self._baseline_ms = 0
         tenants = sorted({cell.tenant for cell in self.stream.cells}, key=str)
         self._of_tenant = {one: np.array([cell.tenant == one for cell in self.stream.cells]) for one in tenants}
 
@@ -117,6 +120,7 @@ class Player:
             heapq.heappop(self._due)[2]()
         for finding in self.guard.step(later_ms)[:1]:
             self._alarm(finding, found.day + 1 / HOURS, later_ms)
+        self._look_at_baseline(found.day + 1 / HOURS, later_ms)
         self.story.pairs += paired
         self.story.reviews += reviewed
         for cell in np.flatnonzero(self._fenced):
@@ -280,6 +284,14 @@ class Player:
             self.guard.fence(finding.unit, now_ms)
             self._again[finding.unit] = Revalidation(self.world.margin, self.settings.judge_power)
             self._fence()
+
+    def _look_at_baseline(self, day: float, now_ms: int) -> None:
+        """It moves nothing; what goes on is noted once."""
+        if not isinstance(self.guard, Guard) or (worse := self.guard.baseline.worse(now_ms)) is None:
+            return
+        if now_ms > self._baseline_ms + QUIET_MS:
+            self.story.baseline.append((day, worse.unit))
+        self._baseline_ms = now_ms
 
     def _fence(self) -> None:
         self._fenced = np.array([self.guard.fence_of(cell.place) is not None for cell in self.stream.cells])

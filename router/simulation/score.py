@@ -72,6 +72,7 @@ def score(story: Story) -> dict[str, Any]:
         "first_alarm": first,
         "pages": [[round(day, 2), one.unit, one.signal] for day, one in pages],
         "watches": len(story.findings) - len(pages),
+        "baseline_watches": [[round(day, 2), unit] for day, unit in story.baseline],
         "pairs_per_day": round(story.pairs / story.world.days, 1),
         "reviews_per_day": round(story.reviews / story.world.days, 1),
     }

@@ -100,6 +100,8 @@ class Replay:
                 self._watched_ms[finding.unit] = ends_ms
                 self.ledger.found(finding)
             self.course.look(guard.fenced, ends_ms)
+            if (worse := guard.baseline.worse(ends_ms)) is not None:
+                self.ledger.baseline_is_worse(worse.unit, ends_ms)
             next_ms = min(now_ms, round(self._due[0][0])) if self._due else now_ms
             if next_ms // HOUR_MS - self._hour > _IDLE_HOURS:
                 self._hour = next_ms // HOUR_MS - 1

@@ -54,6 +54,7 @@ from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import GATHER_S, LINGER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
+from router.stages.guard_baseline import BaselineWatch
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Book:
 
     guard: Guard
     stepped_ms: int
+    baseline: BaselineWatch
     alerts: dict[str, OpenAlert] = field(default_factory=dict)
     heard: int = 0
     again: dict[str, Revalidation] = field(default_factory=dict)
@@ -183,7 +185,8 @@ class GuardStage:
                 found = orjson.loads(value)
                 guard = Guard.load(self._settings(pool), found["guard"])
                 alerts = {unit: load(one) for unit, one in found["alerts"].items()}
-                book = books[pool] = Book(guard, found["stepped_ms"], alerts)
+                book = books[pool] = Book(guard, found["stepped_ms"], self._baseline(pool), alerts)
+                book.baseline.load(found.get("baseline"))
                 book.focus = {name: (factors[0], factors[1]) for name, factors in found["focus"].items()}
                 for name, values in found["again"].items():
                     book.again[name] = Revalidation(guard.settings.margin, guard.settings.judge_power)
@@ -249,7 +252,8 @@ class GuardStage:
                 return
             book = books.get(pool)
             if book is None:
-                book = books[pool] = Book(Guard(self._settings(pool), self._strata, now_ms), now_ms)
+                guard = Guard(self._settings(pool), self._strata, now_ms)
+                book = books[pool] = Book(guard, now_ms, self._baseline(pool))
                 self._store(pool, book, unit)
             self._hear(book, found)
         except (ValueError, LookupError, TypeError) as error:
@@ -308,6 +312,7 @@ class GuardStage:
             name for name, one in book.alerts.items() if is_over(one, book.guard.units[name].evidence, now_ms)
         ]:
             self._close(pool, book, name, now_ms, unit)
+        book.baseline.step(book.guard.baseline, now_ms, unit)
         self._let_go(pool, book, unit)
         self._look_closer(pool, book, unit)
         self._store(pool, book, unit)
@@ -394,7 +399,7 @@ class GuardStage:
 
     def _heed(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
         """Alerts that somebody acknowledged or closed."""
-        changed = False
+        changed = book.baseline.heed(book.guard.baseline, self._said, book.stepped_ms, unit)
         for name, alert in list(book.alerts.items()):
             act = self._said.get(alert.id)
             if act == "close":
@@ -430,6 +435,7 @@ class GuardStage:
             "alerts": {name: alert.dump() for name, alert in book.alerts.items()},
             "again": {name: trial.dump() for name, trial in book.again.items()},
             "focus": book.focus,
+            "baseline": book.baseline.dump(),
         }
         unit.put(pool.encode(), orjson.dumps(found))
 
@@ -448,6 +454,9 @@ class GuardStage:
             saving_nano_usd=money.bad / days,
             bad_answer_nano_usd=config.bad_answer_nano_usd,
         )
+
+    def _baseline(self, pool: str) -> BaselineWatch:
+        return BaselineWatch(pool, self._pools[pool].baseline, self._alerts, self._scale)
 
     def _settings(self, pool: str) -> Settings:
         config = self._pools[pool]

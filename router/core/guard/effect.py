@@ -53,6 +53,11 @@ def effect(unit: Unit, group: str, since_ms: int, judge_power: float, judge_bias
     return _pooled(parts)
 
 
+def difference(before: Sums, now: Sums) -> Effect:
+    """Of two samples of the same thing; the beginning was chosen as above."""
+    return _pooled([_difference(before, now)])
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     value: float

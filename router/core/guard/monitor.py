@@ -10,6 +10,7 @@ whole cohorts, whatever model answered in the end.
   ``slice/all`` is everything: where a provider swaps the model behind a name, no stratum is the culprit.
 - A unit that was given back to the baseline (``fence``) is out of all tests, and those of overlapping units begin anew.
 - A name under which a model's provider answers for the first time starts a further test in every unit (``versions``).
+- The baseline itself is held against its own past (``baseline``), apart from all this.
 - ``attention`` says where reviews and shadow pairs are worth most: most of them go where a test is under way. Betting is fair whatever
   was decided from the past, so looking more closely costs no false alarm.
 """
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from router.core.guard import cause
+from router.core.guard.baseline import Baseline
 from router.core.guard.detector import DAY_MS
 from router.core.guard.effect import Effect, effect
 from router.core.guard.grid import HAPPENED, TESTS, Grid
@@ -121,6 +123,7 @@ class Guard:
         self.units: dict[str, Unit] = {name: Unit(name, self.grid, now_ms) for name in sorted(strata)}
         self.slicer = Slicer()
         self.versions = Versions(settings.arl_days, now_ms)
+        self.baseline = Baseline(settings.margin, settings.arl_days)
         self.fenced: dict[str, int] = {}
         self._started_ms = now_ms
         self._first = frozenset(self.units)
@@ -147,6 +150,8 @@ class Guard:
         if test not in ("means", "events"):
             return
         bad = opinion.value if opinion.signal in HAPPENED else 1.0 - opinion.value
+        if opinion.arm == "reference":
+            self.baseline.judgement(opinion.signal, opinion.place.stratum, bad, now_ms)
         for unit in self._units_of(opinion.place, now_ms):
             if not unit.one_of_session(opinion.session, now_ms):
                 continue
@@ -181,6 +186,7 @@ class Guard:
         """Bring all tests up to date; what alarms, the unit to be named first. Call it about every hour, or every minute."""
         if not self._first and now_ms >= self._started_ms + DAY_MS:
             self._first = frozenset(name for name in self.units if not name.startswith(PREFIX))
+        self.baseline.step(now_ms)
         bias = self.judge_bias
         for unit in self.units.values():
             unit.step(now_ms, judge_power=self.settings.judge_power, judge_bias=bias)
@@ -314,6 +320,7 @@ class Guard:
             "fenced": self.fenced,
             "slicer": self.slicer.dump(),
             "versions": self.versions.dump(),
+            "baseline": self.baseline.dump(),
             "units": {name: unit.dump() for name, unit in self.units.items()},
         }
 
@@ -324,5 +331,6 @@ class Guard:
         guard._first, guard.fenced = frozenset(found["first"]), dict(found["fenced"])
         guard.slicer = Slicer.load(found["slicer"])
         guard.versions.load(found["versions"])
+        guard.baseline.load(found.get("baseline", {}))
         guard.units = {name: Unit.load(name, guard.grid, one) for name, one in found["units"].items()}
         return guard

@@ -43,7 +43,7 @@ _SESSIONS_KEPT: Final = 20_000
 _SESSION_OPINIONS: Final = 2
 #: Judgements of the pilot belong to its past after so many days, and which they are.
 PAST_DAYS: Final = 7
-_OF_PAST: Final = ("review", "label")
+OF_PAST: Final = ("review", "label")
 
 
 @dataclass(slots=True)
@@ -131,7 +131,7 @@ class Unit:
         block = self._blocks.setdefault(signal, Block(since_ms=now_ms))
         (block.pilot if arm == "pilot" else block.reference)[round(bad, 3)] += 1
         self._sums(signal, now_ms)[arm == "pilot"].add(bad)
-        if arm == "pilot" and signal in _OF_PAST:
+        if arm == "pilot" and signal in OF_PAST:
             self._now[round(bad, 3)] += 1
 
     def pair(self, verdict: float, now_ms: int) -> None:
@@ -204,7 +204,7 @@ class Unit:
             old = [
                 signals[signal][1]
                 for day, signals in self.days.items()
-                for signal in _OF_PAST
+                for signal in OF_PAST
                 if day < today - PAST_DAYS and signal in signals
             ]
             self._past = (today, past.bound(sum(one.n for one in old), sum(one.bad for one in old)))
