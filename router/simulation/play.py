@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from router.core.guard.detector import DAY_MS
 from router.core.guard.alerts import QUIET_MS
+from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
 from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import ALL

@@ -73,7 +73,9 @@ def through_the_stage(world: World, seed: int):
 
 
 @pytest.mark.parametrize(
-    ("world", "seed"), [(TRAP, 1), (TRAP, 2), (TASTE, 2), (DOUBT, 2), (SWAP, 2)], ids=lambda one: getattr(one, "name", one)
+    ("world", "seed"),
+    [(TRAP, 1), (TRAP, 2), (TASTE, 2), (DOUBT, 2), (SWAP, 2)],
+    ids=lambda one: getattr(one, "name", one),
 )
 def test_the_stage_tells_the_alerts_of_the_core(world, seed):
     alone, found = core(world, seed), through_the_stage(world, seed)

@@ -161,6 +161,8 @@ def test_the_guard_hears_under_which_name_the_model_answers():
     names = guard.heard
     assert (set(names[:36]), set(names[36:48]), names[48:52]) == ({"cheap"}, {"b"}, ["c", "b", "c", "b"])
     assert [news.name for news in guard.news()] == ["b", "c"]
+
+
 def test_a_baseline_that_gets_worse_is_told_of_and_nothing_is_given_back_to_it():
     world = worlds.World(name="baseline", days=26, changes=(worlds.Change(day=16, bad=0.3, who="baseline"),))
     found = score(Player(world, 3).play())
