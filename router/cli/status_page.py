@@ -188,6 +188,7 @@ def _quality(document: Json, wide: bool) -> Iterator[RenderableType]:
     rated = [one for one in quality["slices"] if one["kind"]]
     if not rated:
         yield line("no feedback yet" if quality["slices"] else "no traffic yet")
+        yield from _blind(quality)
         return
     rows = [
         (
@@ -204,6 +205,28 @@ def _quality(document: Json, wide: bool) -> Iterator[RenderableType]:
     yield from table(("~slice", "model", "kind", ">mean", ">n", "*reference", ">difference"), rows, wide)
     if silent := len(quality["slices"]) - len(rated):
         yield line(f"slices and models without feedback: {silent}", "dim")
+    yield from _blind(quality)
+
+
+def _blind(quality: Json) -> Iterator[RenderableType]:
+    """Strata where the guard would not notice a drop of the margin within a week."""
+    for pool in quality.get("sight", ()):  # absent in a document of before
+        if pool["strata"] is None:
+            yield line(f"{pool['pool']}: the guard has not said yet what it can see", "dim")
+            continue
+        for one in pool["strata"]:
+            if one["blind"]:
+                when = "never" if one["days"] is None else f"in {one['days']:.0f} days"
+                ways = [
+                    f"{count(one[f'{what}_for_one_day'])} {what} a day"
+                    for what in ("reviews", "pairs")
+                    if one[f"{what}_for_one_day"] is not None
+                ]
+                yield line(
+                    f"BLIND  {pool['pool']}/{one['stratum']}: a drop of {pool['margin']:.0%} would be seen {when};"
+                    f" within a day by {' or '.join(ways) or 'nothing'}",
+                    "yellow",
+                )
 
 
 def _against(one: Json) -> str:

@@ -94,6 +94,7 @@ TOPICS = (
     Topic("rollout.evidence", "pool", None, "watch", "watch"),
     # What was decided about traffic, and why: control keeps the last order of a scope only.
     Topic("journal", "pool, or an order's scope", None, "watch", "people", retention_ms=400 * DAY_MS),
+    Topic("guard.sight", "pool", None, "watch", "web", cleanup="compact"),
     # What people say of an alert: acknowledged, closed.
     Topic("alert.acts", "alert id", None, "people", "watch", cleanup="compact"),
     Topic("load", "stage/partition", None, "settle, feedback", "route, web", cleanup="compact"),

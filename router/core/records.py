@@ -125,6 +125,30 @@ class JudgedPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stratum:
+    """``days`` until the guard would see a drop of the margin there, ``None``: never; ``blind``: that is more than a week.
+
+    ``reviews_for_one_day``, ``pairs_for_one_day``: how many a day would make it one day, each alone; ``None``: no number would.
+    """
+
+    stratum: str
+    blind: bool
+    days: float | None
+    reviews_for_one_day: int | None
+    pairs_for_one_day: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """``llm.guard.sight`` (compacted, key ``pool``): what the guard can see of each stratum, by what the last week brought."""
+
+    pool: str
+    margin: float
+    strata: list[Stratum]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Focus:
     """``llm.focus`` (compacted, key ``pool/stratum``): the guard wants to see more of a stratum, or less.
 

@@ -55,6 +55,7 @@ from router.kafka.unit import UnitLike
 from router.stages.context import GATHER_S, LINGER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 from router.stages.guard_baseline import BaselineWatch
+from router.stages.guard_sight import SightTeller
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Book:
     guard: Guard
     stepped_ms: int
     baseline: BaselineWatch
+    sight: SightTeller
     alerts: dict[str, OpenAlert] = field(default_factory=dict)
     heard: int = 0
     again: dict[str, Revalidation] = field(default_factory=dict)
@@ -145,6 +147,7 @@ class GuardStage:
         self._name = f"{names.group('watch')}-{NAME}"
         self._usage, self._rewards = names.of("usage"), names.of("rewards")
         self._pairs, self._focus = names.of("pairs"), names.of("focus")
+        self._sights = names.of("guard.sight")
         self._evidence, self._alerts = names.of("guard.evidence"), names.of("alerts")
         self._control, self._dead = names.of("control"), names.of("dead-letter")
         self._pools: Mapping[str, PoolConfig] = config.pools
@@ -161,7 +164,7 @@ class GuardStage:
         return Stage(
             name=self._name,
             sources=(self._usage, self._rewards, self._pairs, self._evidence),
-            outputs=frozenset({self._evidence, self._alerts, self._control, self._focus, self._dead}),
+            outputs=frozenset({self._evidence, self._alerts, self._control, self._focus, self._sights, self._dead}),
             handle=self.handle,
             tick=self.tick,
             index=self.index,
@@ -185,7 +188,7 @@ class GuardStage:
                 found = orjson.loads(value)
                 guard = Guard.load(self._settings(pool), found["guard"])
                 alerts = {unit: load(one) for unit, one in found["alerts"].items()}
-                book = books[pool] = Book(guard, found["stepped_ms"], self._baseline(pool), alerts)
+                book = books[pool] = Book(guard, found["stepped_ms"], self._baseline(pool), self._sight(pool), alerts)
                 book.baseline.load(found.get("baseline"))
                 book.focus = {name: (factors[0], factors[1]) for name, factors in found["focus"].items()}
                 for name, values in found["again"].items():
@@ -253,7 +256,7 @@ class GuardStage:
             book = books.get(pool)
             if book is None:
                 guard = Guard(self._settings(pool), self._strata, now_ms)
-                book = books[pool] = Book(guard, now_ms, self._baseline(pool))
+                book = books[pool] = Book(guard, now_ms, self._baseline(pool), self._sight(pool))
                 self._store(pool, book, unit)
             self._hear(book, found)
         except (ValueError, LookupError, TypeError) as error:
@@ -313,6 +316,7 @@ class GuardStage:
         ]:
             self._close(pool, book, name, now_ms, unit)
         book.baseline.step(book.guard.baseline, now_ms, unit)
+        book.sight.step(book.guard, now_ms, unit)
         self._let_go(pool, book, unit)
         self._look_closer(pool, book, unit)
         self._store(pool, book, unit)
@@ -457,6 +461,9 @@ class GuardStage:
 
     def _baseline(self, pool: str) -> BaselineWatch:
         return BaselineWatch(pool, self._pools[pool].baseline, self._alerts, self._scale)
+
+    def _sight(self, pool: str) -> SightTeller:
+        return SightTeller(pool, self._sights)
 
     def _settings(self, pool: str) -> Settings:
         config = self._pools[pool]

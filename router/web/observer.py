@@ -26,7 +26,7 @@ from router.contract.codec import decode
 from router.contract.errors import BadRecord, Unavailable
 from router.contract.records import Alert, Control, DeadLetter, Health, MetricWindow, Weights
 from router.contract.topics import Names
-from router.core.records import Load
+from router.core.records import Load, Sight
 from router.kafka.client import Client
 from router.web.ages import STALE_S, without_ages
 from router.web.groups import Groups
@@ -47,7 +47,14 @@ GLANCES = 3
 REWRITE_S = STALE_S / 3
 FILE = "status.json"
 
-WHOLE: dict[str, type] = {"weights": Weights, "health": Health, "control": Control, "load": Load, "alerts": Alert}
+WHOLE: dict[str, type] = {
+    "weights": Weights,
+    "health": Health,
+    "control": Control,
+    "load": Load,
+    "alerts": Alert,
+    "guard.sight": Sight,
+}
 RECENT: dict[str, type] = {"metrics": MetricWindow, "dead-letter": DeadLetter}
 
 

@@ -1,7 +1,7 @@
 """Quality by slice: mean feedback of each model beside its pool's baseline in the same stratum, kind by kind. Pure.
 
 Kinds are never mixed: thumbs and reviews lie on different scales, and models get them in different shares. A difference
-here is a reading, no test: it knows neither chance nor who answers. That is the guard's work, which is not there yet.
+here is a reading, no test: it knows neither chance nor who answers. That is the guard's work: ``alerts``, and ``sight`` for what it could not notice.
 """
 
 from __future__ import annotations

@@ -27,7 +27,6 @@ from router.web.view import At, View
 Json = dict[str, Any]
 
 NOT_THERE_YET = {
-    "quality.blind": "slices where nothing could be noticed: `pointsman guard power` says it",
     "reviews": "length of the review queue: `pointsman review`, or /review, works through it",
     "budgets": "tenants' limits",
 }
@@ -67,7 +66,12 @@ def build_status(view: View, now_ms: int, *, version: str = "", processes: Itera
         "dead_letters": _dead_letters(view, now_ms, topics_s),
         "cost": _cost(total(final), total(still_open), window, now_ms) | {"age_s": topics_s},
         "models": _models(view, final, still_open, now_ms, topics_s),
-        "quality": {"slices": slices(view, final, still_open), "window": window, "age_s": topics_s},
+        "quality": {
+            "slices": slices(view, final, still_open),
+            "sight": _sight(view, now_ms),
+            "window": window,
+            "age_s": topics_s,
+        },
         "weights": [_weights(view, at, now_ms) for at in sorted(view.weights)],
         "stages": [_stage(row, groups_s, now_ms) for row in lanes],
         "alerts": [asdict(at.record) | {"age_s": _age_s(at.at_ms, now_ms)} for at in view.alerts.values()],
@@ -204,6 +208,17 @@ def _by_model(parts: dict[Slice, Sums]) -> dict[str, Sums]:
     found: dict[str, Sums] = {}
     for (_, _, model), sums in parts.items():
         found.setdefault(model, Sums()).merge(sums)
+    return found
+
+
+def _sight(view: View, now_ms: int) -> list[Json]:
+    """Of each pool what the guard can see of its strata; ``strata`` null: it has said nothing yet."""
+    found = []
+    for pool in dict.fromkeys([*view.setup.pools, *sorted(view.sights)]):
+        held = view.sights.get(pool)
+        about: Json = {"margin": None, "strata": None} if held is None else asdict(held.record)
+        age_s = None if held is None else _age_s(held.at_ms, now_ms)
+        found.append({"pool": pool, "margin": about["margin"], "strata": about["strata"], "age_s": age_s})
     return found
 
 

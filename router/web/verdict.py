@@ -38,6 +38,8 @@ MIN_RESULTS = 20
 FAILING_SHARE = 0.5
 DEGRADED_SHARE = 0.05
 OLD_S = 120.0
+#: Strata that a reason names.
+MOST_NAMED = 5
 
 BY = '--by "${USER:-me}"'
 
@@ -59,6 +61,7 @@ def findings(view: View, rows: list[Row], now_ms: int) -> list[Finding]:
         *_stages(rows, view.setup.call_s),
         *_models(view, now_ms),
         *_alerts(view),
+        *_blind(view),
         *_notes(view, now_ms),
     ]
     return sorted(found, key=lambda finding: ORDER.index(finding.severity))
@@ -156,6 +159,20 @@ def _alerts(view: View) -> Iterator[Finding]:
         where = "/".join(part for part in (alert.pool, alert.stratum, alert.model) if part) or "all"
         severity: Severity = "failing" if alert.severity == "page" and alert.state == "open" else "degraded"
         yield Finding(severity, f"alert {alert.signal} on {where}", alert.action.command)
+
+
+def _blind(view: View) -> Iterator[Finding]:
+    for pool, at in sorted(view.sights.items()):
+        blind = [one.stratum for one in at.record.strata if one.blind]
+        if not blind:
+            continue
+        more = f" and {len(blind) - MOST_NAMED} more" if len(blind) > MOST_NAMED else ""
+        yield Finding(
+            "note",
+            f"blind, not well: a drop of {at.record.margin:.0%} would go unseen for more than a week in"
+            f" {', '.join(f'{pool}/{name}' for name in blind[:MOST_NAMED])}{more}",
+            f"pointsman guard power --pool {shlex.quote(pool)}",
+        )
 
 
 def _notes(view: View, now_ms: int) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from typing import Generic, Literal, TypeVar
 
 from router.contract.records import Alert, Control, DeadLetter, Health, MetricWindow, Weights
 from router.contract.times import from_rfc3339
-from router.core.records import NEW_NAME, Load
+from router.core.records import NEW_NAME, Load, Sight
 from router.web.lag import Track
 from router.web.sums import Windows
 
@@ -80,6 +80,7 @@ class View:
     since_ms: dict[str, int] = field(default_factory=dict)
     orders: dict[tuple[str, str], At[Control]] = field(default_factory=dict)
     alerts: dict[str, At[Alert]] = field(default_factory=dict)
+    sights: dict[str, At[Sight]] = field(default_factory=dict)
     loads: dict[tuple[str, int], Load] = field(default_factory=dict)
     tracks: dict[Place, Track] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
@@ -102,6 +103,8 @@ class View:
                 self._order(record, at_ms)
             case Alert():
                 self._alert(record, at_ms)
+            case Sight():
+                self.sights[record.pool] = At(at_ms, record)
             case DeadLetter():
                 self._dead(record, at_ms)
             case _:

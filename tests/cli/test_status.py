@@ -26,7 +26,7 @@ from router.core.records import Load
 from router.web.ages import later
 from router.web.registry import register
 from router.web.status import build_status
-from tests.web.examples import MINUTE_MS, NOW_MS, dead_letter, fresh_view, health, order, track, weights, window
+from tests.web.examples import MINUTE_MS, NOW_MS, dead_letter, fresh_view, health, order, sight, track, weights, window
 
 CONFIG = """
 [kafka]
@@ -51,6 +51,7 @@ def document() -> dict[str, Any]:
     view.fold(health(), NOW_MS - 2 * MINUTE_MS)
     view.fold(order("pool:auto", "pin", args={"model": "large"}), NOW_MS - 4000)
     view.fold(weights(), NOW_MS - 500)
+    view.fold(sight(blind=("math/hard",)), NOW_MS)
     view.fold(dead_letter(), NOW_MS)
     view.fold(Load(stage="settle", partition=0, at_ms=NOW_MS, read_to_ms=NOW_MS, open={"batch": 4}, ids=9), NOW_MS)
     track(view, "llm-settle", "llm.outcomes", committed=100, end=1304, since_ms=42_000)
@@ -199,6 +200,15 @@ def page(width: int, found: dict[str, Any]) -> str:
     console = Console(file=out, width=width, force_terminal=True, color_system=None, highlight=False, markup=False)
     Page(console).print(found)
     return out.getvalue()
+
+
+def test_a_blind_stratum_stands_there_as_blind_and_a_document_of_before_has_none():
+    found = document()
+    text = " ".join(page(200, found | {"source": "x"}).split())
+    assert "BLIND auto/math/hard: a drop of 10% would be seen never; within a day by 120 reviews a day" in text
+    assert "BLIND auto/chat/easy" not in text
+    del found["quality"]["sight"]
+    assert "BLIND" not in page(200, found | {"source": "x"})
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])

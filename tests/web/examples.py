@@ -15,6 +15,7 @@ from router.contract.records import (
     Weights,
 )
 from router.contract.times import to_rfc3339
+from router.core.records import Sight, Stratum
 from router.web.lag import Track
 from router.web.view import Setup, View
 
@@ -138,3 +139,18 @@ def track(view: View, group: str, topic: str, partition: int = 0, **looks: Any) 
     for at_ms in (NOW_MS - since_ms, NOW_MS):
         found.look(at_ms, looks["committed"], looks.get("begin", 0), looks["end"])
     return found
+
+
+def sight(blind: tuple[str, ...] = (), seen: tuple[str, ...] = ("chat/easy",)) -> Sight:
+    """Of pool ``auto``; a stratum that is seen takes two days, a blind one can only be helped by reviews."""
+    strata = [
+        Stratum(
+            stratum=name,
+            blind=name in blind,
+            days=None if name in blind else 2.0,
+            reviews_for_one_day=120,
+            pairs_for_one_day=None if name in blind else 300,
+        )
+        for name in sorted({*blind, *seen})
+    ]
+    return Sight(pool="auto", margin=0.1, strata=strata, at_ms=NOW_MS)

@@ -20,6 +20,7 @@ from tests.web.examples import (
     fresh_view,
     health,
     order,
+    sight,
     track,
     weights,
     window,
@@ -182,7 +183,18 @@ def test_weights_are_those_published_last():
 
 
 def test_what_is_not_there_yet_is_named():
-    assert "quality.blind" in build_status(fresh_view(), NOW_MS)["not_there_yet"]
+    assert "budgets" in build_status(fresh_view(), NOW_MS)["not_there_yet"]
+
+
+def test_what_the_guard_can_see_is_not_known_before_it_said_so():
+    view = fresh_view()
+    assert build_status(view, NOW_MS)["quality"]["sight"] == [
+        {"pool": "auto", "margin": None, "strata": None, "age_s": None}
+    ]
+    view.fold(sight(blind=("math/hard",)), NOW_MS - 2000)
+    (found,) = build_status(view, NOW_MS)["quality"]["sight"]
+    assert (found["margin"], found["age_s"]) == (0.1, 2.0)
+    assert {one["stratum"]: one["blind"] for one in found["strata"]} == {"chat/easy": False, "math/hard": True}
 
 
 def quality(view: View) -> dict[tuple[str, str | None], dict[str, object]]:

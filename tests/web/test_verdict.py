@@ -11,7 +11,18 @@ from router.contract.records import Alert, AlertAction
 from router.core.records import Load
 from router.web.status import build_status
 from router.web.view import View
-from tests.web.examples import MINUTE_MS, NOW_MS, confirmed, dead_letter, fresh_view, health, order, track, window
+from tests.web.examples import (
+    MINUTE_MS,
+    NOW_MS,
+    confirmed,
+    dead_letter,
+    fresh_view,
+    health,
+    order,
+    sight,
+    track,
+    window,
+)
 
 
 def verdict(view: View) -> tuple[str, list[str], str | None]:
@@ -164,3 +175,15 @@ def test_the_worst_comes_first():
     track(view, "llm-settle", "llm.outcomes", committed=5, end=9, since_ms=42_000)
     found = build_status(view, NOW_MS)["verdict"]["reasons"]
     assert [one["severity"] for one in found] == ["failing", "degraded", "note"]
+
+
+def test_blind_strata_are_named_as_such_and_what_shows_more_of_them():
+    view = fresh_view()
+    view.fold(sight(), NOW_MS)
+    assert verdict(view) == ("ok", [], None)
+    view.fold(sight(blind=tuple(f"s{at}" for at in range(7))), NOW_MS)
+    state, (why,), action = verdict(view)
+    assert state == "ok"
+    assert why.startswith("blind, not well: a drop of 10% would go unseen for more than a week in auto/s0, auto/s1")
+    assert why.endswith("and 2 more")
+    assert action == "pointsman guard power --pool auto"
