@@ -47,6 +47,7 @@ class Ledger:
         self.findings: list[tuple[Finding, float | None]] = []
         self.baseline: list[tuple[int, str]] = []  # when, unit: the baseline is worse than it was
         self._baseline_ms = 0
+        self.drift: list[tuple[int, str, str]] = []  # when, stratum, signal
 
     def begin(self, now_ms: int) -> None:
         """The first event."""
@@ -117,6 +118,9 @@ class Ledger:
             "first_alarm": later[0][0].unit if later else None,
             "pages": [[round((one.at_ms - self._first_ms) / DAY_MS, 2), one.unit, one.signal] for one, _ in pages],
             "watches": len(self.findings) - len(pages),
+            "drift_watches": [
+                [round((at_ms - self._first_ms) / DAY_MS, 2), stratum, signal] for at_ms, stratum, signal in self.drift
+            ],
             "baseline_watches": [[round((at_ms - self._first_ms) / DAY_MS, 2), unit] for at_ms, unit in self.baseline],
         }
 

@@ -19,6 +19,7 @@ from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Guard, Opinion, Place, Settings
 from router.core.guard.unit import HOUR_MS, Arm
 from router.simulation.course import Course
+from router.simulation.habits import Habits
 from router.simulation.ledger import Ledger
 from router.simulation.recorded import Outline, arm_of, features_of, is_number, is_shadow, stratum_of, time_ms
 
@@ -51,6 +52,7 @@ class Replay:
     def __init__(self, known: Outline, settings: Settings) -> None:
         self.known, self.settings = known, settings
         self.ledger = Ledger(known.truth, settings.margin)
+        self.habits = Habits()
         self._guard: Guard | None = None
         self.course = Course(settings.margin, 0)
         self._counts: Counter[tuple[Place, Arm]] = Counter()
@@ -79,6 +81,7 @@ class Replay:
         if self._guard is not None:
             self._pass_to(self._guard, self._now_ms + HOUR_MS)
             self.ledger.end(self._now_ms)
+            self.ledger.drift = self.habits.found
         return self.ledger
 
     def _pass_to(self, guard: Guard, now_ms: int) -> None:
@@ -115,6 +118,8 @@ class Replay:
         if fence is not None or arm is None:
             return
         if not shadow:
+            if arm == "pilot":
+                self.habits.note(event, stratum, now_ms)
             self._counts[place, arm] += 1
             status, cost = _text(event.get("status")), event.get("cost_nano_usd")
             self.course.served(stratum, arm, event.get("status"), cost if is_number(cost) else None, now_ms)
