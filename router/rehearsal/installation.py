@@ -25,6 +25,8 @@ from router.stages.guard import GuardStage
 POOL: Final = "simulated"
 CHEAP, BASELINE = "cheap", "baseline"
 PARTITIONS: Final = 1
+#: The world waits for every commit; what comes within a moment shares one.
+_LINGER_S: Final = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,11 @@ def install(world: World, client: Client, names: Names) -> Installation:
     Raises:
         ConfigError: the world has a name that no installation can have.
     """
-    context = Context(config=_config(world), client=client, keyring=Keyring((bytes(32),)), names=names, partitions=1)
+    context = Context(
+        config=_config(world), client=client, keyring=Keyring((bytes(32),)), names=names, partitions=PARTITIONS
+    )
     guard = GuardStage(context, step_ms=HOUR_MS, strata=world.strata)
-    return Installation(context, guard, replace(guard.stage(), linger_s=0.0, gather_s=0.0))
+    return Installation(context, guard, replace(guard.stage(), linger_s=_LINGER_S, gather_s=0.0))
 
 
 def _config(world: World) -> Config:

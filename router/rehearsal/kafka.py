@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from router.contract.errors import Unavailable
-from router.contract.topics import Names
 from router.kafka.admin import TopicSpec, create_topics
 from router.kafka.client import Client
 from router.kafka.run import run_apps
@@ -24,7 +23,7 @@ T = TypeVar("T")
 
 #: What was written has been handled by then, on a machine that does much else, too.
 PATIENCE_S: Final = 120.0
-_POLL_MS: Final = 200
+_POLL_MS: Final = 50
 #: Of a batch that is sent at once; a topic takes 1 MiB.
 _BATCH_BYTES: Final = 512 * 1024
 
@@ -79,7 +78,7 @@ async def rehearse(installation: Installation, client: Client, data_dir: Path, p
     for noisy in ("aiokafka", "faust", "mode"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)  # new topics and groups have no leader for a moment
     names = installation.context.names
-    await create_topics(client, _topics(names))
+    await create_topics(client, _topics(installation))
     app = new_stage_app(installation.stage, client, partitions=PARTITIONS, data_dir=data_dir)
     until, started, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(run_apps([app], until, started=started))
@@ -100,10 +99,14 @@ async def rehearse(installation: Installation, client: Client, data_dir: Path, p
         await running
 
 
-def _topics(names: Names) -> dict[str, TopicSpec]:
+def _topics(installation: Installation) -> dict[str, TopicSpec]:
+    """Those that the stage reads and writes, and what it follows."""
+    names, stage = installation.context.names, installation.stage
+    wanted = {*stage.sources, *stage.outputs, names.of("control"), names.of("alert.acts")}
     return {
         name: TopicSpec(
             partitions=PARTITIONS, cleanup=one.cleanup, max_bytes=one.max_bytes, append_time=one.append_time
         )
         for name, one in names.all([CHEAP]).items()
+        if name in wanted
     }

@@ -118,7 +118,7 @@ def test_a_world_that_no_installation_can_have_is_named(changed, named):
 
 
 async def test_on_kafka_it_is_the_same(client, prefix, tmp_path):
-    world = TRAP.model_copy(update={"days": 1.5})
+    world = TRAP.model_copy(update={"days": 0.75})  # an alert, an order, some hours without the stratum
     installation = install(world, client, Names(prefix))
     alone = core(world, 1)
     found = await rehearse(installation, client, tmp_path, lambda log: staged(world, 1, log, installation))
