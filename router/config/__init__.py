@@ -4,13 +4,13 @@
 what must not stand in the file.
 """
 
+from router.config.cascade import CascadeConfig
 from router.config.checks import check
 from router.config.credentials import sasl_password, signing_secret
 from router.config.load import example, load, loads
 from router.config.model import (
     AccountConfig,
     Band,
-    CascadeConfig,
     ClassifyConfig,
     Config,
     Endpoint,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from router.config import model
+from router.config.cascade import CascadeConfig
 from router.config.rollout import RolloutConfig
 from router.contract.ids import NAME
 
@@ -21,7 +22,7 @@ TABLES: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("models", "*"): model.ModelConfig,
     ("models", "*", "endpoints", "*"): model.Endpoint,
     ("pools", "*"): model.PoolConfig,
-    ("pools", "*", "cascade"): model.CascadeConfig,
+    ("pools", "*", "cascade"): CascadeConfig,
     ("pools", "*", "rollout"): RolloutConfig,
     ("tenants", "*"): model.TenantConfig,
     ("classify",): model.ClassifyConfig,
