@@ -191,8 +191,7 @@ class Evidence:
         p, r = self.pilot, self.reference
         if min(p.reviews, r.reviews) < least:
             return None
-        variance = _spread(p.bad, p.reviews) / p.reviews + _spread(r.bad, r.reviews) / r.reviews
-        return Estimate(p.bad / p.reviews - r.bad / r.reviews, variance, p.reviews + r.reviews)
+        return _difference(p.bad, p.reviews, r.bad, r.reviews)
 
     def _by_pairs(self, least: int, judge_power: float) -> Estimate | None:
         n, total, squares = self.pairs
@@ -291,8 +290,7 @@ def _errors(evidence: Evidence, goals: Goals) -> Gate:
     if min(p.requests, r.requests) < LEAST_REQUESTS:
         lacks = f"{min(p.requests, r.requests)} of {LEAST_REQUESTS} requests an arm"
         return Gate("errors", "open", None, None, None, goals.error_increase, p.requests, lacks)
-    variance = _spread(p.failed, p.requests) / p.requests + _spread(r.failed, r.requests) / r.requests
-    found = Estimate(p.failed / p.requests - r.failed / r.requests, variance, p.requests + r.requests)
+    found = _difference(p.failed, p.requests, r.failed, r.requests)
     return _gate("errors", found, goals.error_increase, goals.error_increase, goals.alpha)
 
 
@@ -323,6 +321,13 @@ def _gate(metric: Metric, found: Estimate, bound: float, gap: float, alpha: floa
 
 def _alpha_failed(alpha: float) -> float:
     return alpha / _GATES
+
+
+def _difference(bad: float, n: int, other_bad: float, other_n: int) -> Estimate:
+    """Of two shares. Each variance is at least that of both arms together: few rare events of one arm say little of how rare they are there."""
+    both = _spread(bad + other_bad, n + other_n)
+    variance = max(_spread(bad, n), both) / n + max(_spread(other_bad, other_n), both) / other_n
+    return Estimate(bad / n - other_bad / other_n, variance, n + other_n)
 
 
 def _spread(bad: float, n: int) -> float:
