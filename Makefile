@@ -77,7 +77,7 @@ doccheck: $(READY)
 # Two processes: what needs a real Kafka is in one of them (tests/conftest.py), the rest in whichever is free. no_skips: a test that did not run
 # is a test that failed.
 pytest: $(READY)
-	PYTHONPATH=tests/plugins $(BIN)/python -m pytest -p no_skips -n 2 --dist loadgroup $(PYTEST)
+	PYTHONPATH=tests/plugins $(BIN)/python -m pytest -p no_skips -n 2 --dist loadscope $(PYTEST)
 
 # The version is in the installed metadata, so a new one is installed too. Two makes at once: the second waits.
 # A virtual environment without a working pip was interrupted while it was made, or its Python is gone: made anew.

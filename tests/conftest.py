@@ -1,6 +1,6 @@
 """One embedded broker for the whole session; each test has topic names of its own. No property depends on speed.
 
-Run by several processes (``make pytest``: two), tests that start programs or a broker stay together in one of them, in their order: they need the cores.
+Run by several processes (``make pytest``: two), those that start programs stay together in one of them, in their order: they need the cores.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from router.kafka.client import Client
 from router.kafka.embedded import EmbeddedKafka
@@ -24,17 +25,19 @@ _numbers = itertools.count()
 
 #: Folders whose tests start programs, and share what they start.
 _TOGETHER = frozenset({"e2e", "faults", "kafka"})
-#: Fixtures that start a broker.
-_STARTERS = frozenset({"broker", "client", "system"})
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        folder = item.path.relative_to(here).parts[0]
-        started = not _STARTERS.isdisjoint(getattr(item, "fixturenames", ()))
-        group = "programs" if started or folder in _TOGETHER else str(item.path.relative_to(here))
-        item.add_marker(pytest.mark.xdist_group(group))
+class Scheduling(LoadScopeScheduling):
+    """A file's tests stay together, and those of the folders ``_TOGETHER`` as if they were one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return "programs" if not _TOGETHER.isdisjoint(file.split("/")) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
