@@ -180,12 +180,12 @@ def _order(
     made = control.order(
         scope, action, args, by=by, reason=reason, now_ms=_now_ms(), for_s=seconds(for_) if for_ else None
     )
-    client, topic = client_of(config), Names(config.kafka.prefix).of("control")
+    topic = Names(config.kafka.prefix).of("control")
     taken: list[Control] = []
     if action == "rollout":
-        taken = control.overruled(asyncio.run(control.standing(client, topic)), made, _now_ms())
+        taken = control.overruled(asyncio.run(control.standing(client_of(config), topic)), made, _now_ms())
     if not dry_run:
-        asyncio.run(control.send(client, topic, [made, *taken]))
+        asyncio.run(control.send(client_of(config), topic, [made, *taken]))
     _say(made, dry_run=dry_run)
     if taken:
         what = "1 narrower order" if len(taken) == 1 else f"{len(taken)} narrower orders"
