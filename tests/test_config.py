@@ -226,6 +226,7 @@ UNPRICED = "unpriced = true\n"
          "classify.bands: each band but the last needs max_tokens, ascending"),
         (SMALLEST + "[classify]\nbands = [{name='a'}, {name='c'}]", "classify.bands: each band but the last needs max_tokens"),
         (SMALLEST + "[classify]\nrules = [{name='a', any=[]}]", "classify.rules.0.any: must not be empty"),
+        (SMALLEST + "[classify]\nrules = [{name='slice', any=['x']}]", "classify.rules: no class may be called 'slice'"),
         (SMALLEST + "[classify]\nrules = [" + ", ".join(f"{{name='c{n}', any=['x']}}" for n in range(70)) + "]",
          "classify: 71 classes x 2 bands are more than 128 strata"),
         (with_model("provider = 'sim'"),

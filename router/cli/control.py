@@ -12,6 +12,7 @@ import click
 from router.cli.options import client_of, common
 from router.cli.rollout_plan import plan
 from router.contract.errors import ConfigError
+from router.core.slicing import KIND, VOCABULARY
 
 if TYPE_CHECKING:
     from router.config import Config
@@ -70,7 +71,7 @@ def drain(config: Config, scope: str, **how: Any) -> None:
 @standing
 @common
 def rollback(config: Config, scope: str, **how: Any) -> None:
-    """Give the pilot's traffic of SCOPE (stratum:P/CLASS/BAND, tenant:T, pool:P, all) back to the baseline; release undoes it."""
+    """Give the pilot's traffic of SCOPE (stratum:P/CLASS/BAND, stratum:P/slice/NAME, tenant:T, pool:P, all) back to the baseline; release undoes it."""
     _order(config, scope, "rollback", {}, **how)
 
 
@@ -177,6 +178,8 @@ def _order(
         _known(config, name)
     if kind == "pool" and name not in config.pools:
         raise ConfigError(f"{action} {scope}: there is no pool {name!r}; pools: {', '.join(config.pools)}")
+    if kind == "stratum":
+        _a_slice_that_is(scope, action)
     made = control.order(
         scope, action, args, by=by, reason=reason, now_ms=_now_ms(), for_s=seconds(for_) if for_ else None
     )
@@ -199,6 +202,15 @@ def _say(made: Control, *, dry_run: bool) -> None:
     if not dry_run:
         click.echo("in force on every router within 2 s")
         click.echo(f'undo: pointsman release {made.scope} {made.action} --by {made.by} --reason "..."')
+
+
+def _a_slice_that_is(scope: str, action: str) -> None:
+    """Refuse the name of a slice that no request is in, and a freeze of one: weights are a stratum's."""
+    _, _, name = scope.partition(f"/{KIND}/")
+    if name and name not in VOCABULARY:
+        raise ConfigError(f"{action} {scope}: there is no slice {name!r}; slices: {', '.join(sorted(VOCABULARY))}")
+    if name and action == "freeze":
+        raise ConfigError(f"freeze {scope}: needs all, a pool or a stratum, whose weights are learned, not a slice")
 
 
 def _known(config: Config, model: str) -> None:

@@ -17,6 +17,8 @@ from router.contract.ids import DEFAULT_POOL
 from router.contract.patterns import pattern_problem
 
 GENERAL = "general"
+#: ``core.slicing.KIND``: what alerts and orders call slices of traffic.
+SLICE = "slice"
 #: Of ``core.survey.MOST_USERS``.
 MOST_ASKED = 300_000
 #: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
@@ -186,6 +188,9 @@ def _classify(config: Config) -> Iterator[Problem]:
     if len(before) < len(limits) - 1 or any(low >= high for low, high in pairwise(before)):
         yield "classify.bands", "each band but the last needs max_tokens, ascending"
     classes = {rule.name for rule in rules} | {GENERAL}
+    for rule in rules:
+        if rule.name == SLICE:
+            yield "classify.rules", f"no class may be called {SLICE!r}: orders and alerts call slices of traffic so"
     if len(classes) * len(bands) > MAX_STRATA:
         yield "classify", f"{len(classes)} classes x {len(bands)} bands are more than {MAX_STRATA} strata"
 

@@ -331,7 +331,7 @@ class Reward:
     """``llm.rewards``: one per accepted feedback of a pool request.
 
     ``context``: what policy ``squarecb`` looked at; null elsewhere. ``arm``: of a request that a cascade answered, like
-    ``small>large``. ``session``: a hash of the conversation. ``asked_at``: when the request was settled that it is about. ``label``: it is about an answer of the cascade's sample, whether or not the caller got it.
+    ``small>large``. ``session``: a hash of the conversation. ``asked_at``: when the request was settled that it is about. ``slices``: what it was in beside its stratum, like ``language=cyrillic``. ``label``: it is about an answer of the cascade's sample, whether or not the caller got it.
     """
 
     request_id: Sha
@@ -354,6 +354,7 @@ class Reward:
     label: CascadeLabel | None = None
     tenant: str | None = None
     asked_at: Time | None = None
+    slices: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -575,7 +576,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """``llm.control``: one standing order. ``scope``: ``model:X``, ``pool:X``, ``stratum:POOL/CLASS/BAND``, ``tenant:X`` or ``all``."""
+    """``llm.control``: one standing order. ``scope``: ``model:X``, ``pool:X``, ``stratum:POOL/CLASS/BAND``, ``stratum:POOL/slice/DIMENSION=VALUE``, ``tenant:X`` or ``all``."""
 
     scope: Annotated[
         str,

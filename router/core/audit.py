@@ -1,7 +1,7 @@
 """The decision record: what was known, what was decided, by which snapshot; and back to the facts, for a replay.
 
 Beyond the contract's fields ``features`` holds all that ``decide`` was given (``facts_of`` reads it back), ``would`` where a
-policy is only observed, ``session_broke``, and ``check``: xxh3 of everything that a replay cannot compute anew. So a record
+policy is only observed, ``session_broke``, ``fence``, and ``check``: xxh3 of everything that a replay cannot compute anew. So a record
 of which one byte was changed disagrees either with its check or with its replay. No prompt text, only counts and names.
 """
 
@@ -54,6 +54,8 @@ def decision_record(
         "mirror": _mirror(facts.mirror),
         "pace": facts.pace,
     }
+    if facts.slices:
+        features["slices"] = facts.slices
     given = [
         facts.request_id,
         facts.attempt,
@@ -68,6 +70,8 @@ def decision_record(
     features["quality"] = choice.quality
     features["session_broke"] = choice.session_broke
     features["would"] = choice.would
+    if choice.fence is not None:
+        features["fence"] = choice.fence
     features["check"] = xxhash.xxh3_64_hexdigest(orjson.dumps([snapshot_version, given]))
     return {
         "request_id": facts.request_id,
@@ -186,6 +190,7 @@ def facts_of(decision: Decision) -> RequestFacts:
             form=features["form"],
             mirror=mirror_of(features["mirror"]),
             pace=features["pace"],
+            slices=tuple(features.get("slices", ())),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"features: not those of this release ({error!r})") from None

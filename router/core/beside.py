@@ -114,6 +114,7 @@ def judged_pair(slip: Slip, outcome: Outcome, *, at_ms: int) -> JudgedPair | Non
         at_ms=at_ms,
         inclusion=mirror.inclusion,
         swapped=turned,
+        slices=slip.slices,
     )
 
 

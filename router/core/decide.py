@@ -23,7 +23,7 @@ another one would cost beyond is the price of losing it.
 
 A first attempt may be drawn to be answered twice, or to be looked at by people (``core/shadow``); that changes nothing of the choice.
 
-A session keeps its assignment until it is excluded, its cohort changed by control, or its stratum was rolled back. A
+A session keeps its assignment until it is excluded, its cohort changed by control, or its stratum, or a slice of this request, was rolled back. A
 further attempt keeps the first one's stratum and cohort. A request that names a model goes there or nowhere.
 """
 
@@ -128,7 +128,7 @@ def _in_pool(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts) -> Choice
 
 def _kept(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, assignment: Assignment) -> Choice | str:
     """The choice that the session's assignment makes, or why it breaks."""
-    orders = snapshot.orders_for(pool.name, assignment.stratum, facts.tenant, facts.at_ms)
+    orders = snapshot.orders_for(pool.name, assignment.stratum, facts.tenant, facts.at_ms, facts.slices)
     if _cohort(facts, pool, orders) != assignment.cohort:
         return "control"
     if orders.rolled_back and assignment.model != pool.baseline:
@@ -152,6 +152,7 @@ def _kept(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, assignment: 
         policy_version=assignment.policy_version,
         reason=facts.reason,
         trial=None if checking is None else checking.trial(facts, assignment.model, candidates),
+        fence=orders.fence,
         **gauged(gauge, assignment.model),
     )
 
@@ -159,7 +160,7 @@ def _kept(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, assignment: 
 def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str | None) -> Choice | Refusal:
     first = facts.first
     stratum = facts.stratum if first is None or first.stratum is None else first.stratum
-    orders = snapshot.orders_for(pool.name, stratum, facts.tenant, facts.at_ms)
+    orders = snapshot.orders_for(pool.name, stratum, facts.tenant, facts.at_ms, facts.slices)
     cohort = _cohort(facts, pool, orders)
     checking = checking_of(facts, snapshot, pool, stratum, cohort)
     candidates = candidates_of(facts, snapshot, pool, orders.pin, checking)
@@ -202,6 +203,7 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
         session_broke=broke,
         would=would,
         trial=None if checking is None else checking.trial(facts, model, candidates),
+        fence=orders.fence,
         **gauged(gauge, model),
     )
 

@@ -73,7 +73,7 @@ class RequestFacts:
     A further attempt has ``first``, what the first decision said; ``prefer``, the model to try again; ``exclude``, those
     that had their chance; ``last_error``, the code that stands if nothing is left. A shadow, and the judge of a pair, have ``mirror``.
 
-    ``pace``: how often answers of the pool are looked at (``core.review_sample``), ``None`` where none are.
+    ``slices``: those that it is in beside its stratum (``core.slicing``). ``pace``: how often answers of the pool are looked at (``core.review_sample``), ``None`` where none are.
     """
 
     request_id: str
@@ -102,6 +102,7 @@ class RequestFacts:
     form: Form = "text"
     mirror: Mirror | None = None
     pace: float | None = None
+    slices: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -125,7 +126,7 @@ class Choice:
     ``quality``: expected of each candidate, and ``context`` of the model chosen, by policy ``squarecb``; ``gamma``: how sharply
     it prefers the best. ``session_broke``: why the session's assignment did not hold. ``would``: what the policy would have done, where it is
     only observed. ``trial``: the answer will be checked, by the pool's cascade. ``sample``: what the request was drawn for;
-    ``shadow_of``: the attempt that it mirrors, or that is judged beside its shadow. ``pool``, ``stratum``, ``baseline`` are ``None`` where the request named a model.
+    ``shadow_of``: the attempt that it mirrors, or that is judged beside its shadow; ``fence``: the slice's order that gave it back to the baseline. ``pool``, ``stratum``, ``baseline`` are ``None`` where the request named a model.
     """
 
     model: str
@@ -147,6 +148,7 @@ class Choice:
     trial: Trial | None = None
     sample: Sample | None = None
     shadow_of: int | None = None
+    fence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class PricedAttempt:
 
     ``cost_nano_usd`` is ``None`` where no price is known. ``pool``, ``stratum``, ``baseline`` are ``None`` for a direct request.
     ``baseline_output_nano_usd_per_token``: what its answers cost by length, then; ``None`` where it has no price. ``served_model``: what the
-    provider calls what answered, cut by settle; ``None`` where it did not say.
+    provider calls what answered, cut by settle; ``None`` where it did not say. ``slices``: those that the request is in (``core.slicing``).
     """
 
     request_id: str
@@ -81,6 +81,7 @@ class PricedAttempt:
     baseline: str | None = None
     baseline_output_nano_usd_per_token: int | None = None
     served_model: str | None = None
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class JudgedPair:
     ``model`` is the one that is not the baseline, whichever of the two the caller got; ``reference_model`` the baseline. ``verdict`` -1..1: above
     0 the model's answer is worse than the reference's, below 0 better, 0 neither. ``session``: a hash of it. ``cohort`` of the request. ``asked_ms``: when
     the request was made; ``at_ms``: when the judge had spoken. ``inclusion``: probability with which the pair was drawn. ``swapped``: which of the two answers the judge was shown first.
+    ``slices``: those that the request is in (``core.slicing``).
     """
 
     request_id: str
@@ -122,6 +124,7 @@ class JudgedPair:
     at_ms: int
     inclusion: float
     swapped: bool = False
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,7 @@ def _token(row: Row, answered_by: Try, now_ms: int, token_ttl_ms: int, keyring: 
         session=slip.session,
         sampled=_sampled(tried, now_ms),
         survey=survey,
+        slices=slip.slices,
     )
     return issue(facts, keyring)
 
@@ -208,4 +209,5 @@ def usage_record(
         "baseline": slip.baseline,
         "baseline_output_nano_usd_per_token": baseline_output_nano_usd_per_token,
         "served_model": outcome.served_model,
+        "slices": slip.slices,
     }

@@ -77,6 +77,7 @@ def reward_of(
         session=facts.session,
         tenant=facts.tenant,
         asked_at=asked_at,
+        slices=list(facts.slices) or None,
         label=None
         if sampled is None
         else CascadeLabel(

@@ -3,7 +3,7 @@
 | the answer | mirrored by |
 |---|---|
 | of the pilot, by another model than the baseline | the baseline |
-| by the baseline, where the policy is only observed (also: a rollout of 0 %) or the stratum was rolled back | the cheapest other model |
+| by the baseline, where the policy is only observed (also: a rollout of 0 %) or the stratum or a slice was rolled back | the cheapest other model |
 | anything else: nobody asks, or there is nothing to compare | nobody |
 
 Draws are of the request, not of its session: the pairs of a conversation would say the same thing again and again. Rules that exclude a
@@ -83,7 +83,7 @@ def to_shadow(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts | None) -
 
 
 def _unused(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, stratum: str) -> bool:
-    orders = snapshot.orders_for(pool.name, stratum, facts.tenant, facts.at_ms)
+    orders = snapshot.orders_for(pool.name, stratum, facts.tenant, facts.at_ms, facts.slices)
     return orders.rolled_back or orders.observed(pool)
 
 

@@ -43,7 +43,7 @@ class Slip:
     order of settle's, so settle has had a row of the request. ``charged``: what the pool's budget was charged, in nano-dollars;
     ``context``: what the policy looked at of the first model (``core.bandit.squarecb``); ``trial``: how the answer is checked; ``session``: a hash of it;
     ``sample``: what the request was drawn for; ``mirror``: the answer that this attempt mirrors, or judges beside its shadow: it comes after
-    the result and changes nothing of it; ``survey``: what its result asks the user. ``None`` where there is no such thing.
+    the result and changes nothing of it; ``survey``: what its result asks the user; ``slices``: those that the request is in (``core.slicing``). ``None`` where there is no such thing.
     """
 
     request_id: str
@@ -73,6 +73,7 @@ class Slip:
     sample: Sample | None = None
     mirror: Mirror | None = None
     survey: Ask | None = None
+    slices: tuple[str, ...] = ()
 
     @property
     def beside(self) -> bool:
@@ -86,7 +87,7 @@ _VALUES = attrgetter(*_NAMES)
 _LEAST = _NAMES.index("of_order")
 _ABSENT = [field.default for field in fields(Slip)]
 _ORIGIN, _KEY, _CONTEXT, _TRIAL = map(_NAMES.index, ("origin", "key", "context", "trial"))
-_SAMPLE, _MIRROR, _SURVEY = map(_NAMES.index, ("sample", "mirror", "survey"))
+_SAMPLE, _MIRROR, _SURVEY, _SLICES = map(_NAMES.index, ("sample", "mirror", "survey", "slices"))
 
 
 def sign(slip: Slip, keyring: Keyring) -> str:
@@ -139,4 +140,5 @@ def from_list(values: Any) -> Slip:
     found[_SAMPLE] = sample_of(found[_SAMPLE])
     found[_MIRROR] = mirror_of(found[_MIRROR])
     found[_SURVEY] = ask_of(found[_SURVEY])
+    found[_SLICES] = tuple(found[_SLICES])
     return Slip(*found)

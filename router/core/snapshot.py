@@ -4,7 +4,7 @@ Configuration (models, prices, pools), learned weights, health, standing orders,
 JSON; the decision record names it, and with the stored canonical bytes any decision can be made again. Only what ``decide``
 uses is in it, and latencies are rounded: else every health record would make a new version.
 
-Orders: of one action the narrowest scope wins (stratum, class, tenant, pool, all). A ban or drain of a model always holds.
+Orders: of one action the narrowest scope wins (stratum, class, slice, tenant, pool, all). A ban or drain of a model always holds.
 Whether an order or a cool-down has expired is judged by the decision's own time.
 """
 
@@ -23,9 +23,13 @@ from router.contract.records import Action, HealthState
 from router.core.bandit.squarecb import Regression, regression_of
 from router.core.cascade import Calibrated, CascadeFacts
 from router.core.price import Price
+from router.core.slicing import KIND
 
 #: Actions of control that a decision looks at; ``freeze`` is the learner's.
 DECISIVE: frozenset[Action] = frozenset({"pin", "ban", "drain", "rollout", "holdout", "rollback"})
+
+#: Between the pool and the name of a slice in the scope of an order.
+_SLICE = f"/{KIND}/"
 
 
 class SnapshotError(PointsmanError):
@@ -120,12 +124,13 @@ class StandingOrder:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the standing orders say about one request's traffic."""
+    """What the standing orders say about one request's traffic. ``fence``: the scope that it was rolled back by, if that is a slice."""
 
     pin: str | None = None
     rolled_back: bool = False
     rollout_percent: float | None = None
     holdout_percent: float | None = None
+    fence: str | None = None
 
     def observed(self, pool: PoolFacts) -> bool:
         """Whether nothing is the pilot's, so that the policy is only observed: by configuration, or before the first stage of a rollout."""
@@ -155,6 +160,7 @@ class Snapshot:
     version: str
     _canonical: bytes = field(repr=False, compare=False)
     _by_scope: Mapping[tuple[str, Action], StandingOrder] = field(repr=False, compare=False)
+    _of_slices: bool = field(default=False, repr=False, compare=False)
 
     @classmethod
     def build(
@@ -198,6 +204,7 @@ class Snapshot:
             version=xxhash.xxh3_64_hexdigest(canonical),
             _canonical=canonical,
             _by_scope=by_scope,
+            _of_slices=any(_SLICE in scope for scope, _ in by_scope),
         )
 
     def canonical(self) -> bytes:
@@ -239,13 +246,14 @@ class Snapshot:
             return "ban"
         return "drain" if self.order(scope, "drain", at_ms) is not None else None
 
-    def orders_for(self, pool: str, stratum: str, tenant: str, at_ms: int) -> Orders:
+    def orders_for(self, pool: str, stratum: str, tenant: str, at_ms: int, slices: tuple[str, ...] = ()) -> Orders:
         """The narrowest order of each action; of pin and rollback only the narrower one, at one scope the pin."""
         if not self._by_scope:
             return NO_ORDERS
         scopes = (
             f"stratum:{pool}/{stratum}",
             f"stratum:{pool}/{stratum.partition('/')[0]}",
+            *([f"stratum:{pool}{_SLICE}{name}" for name in slices] if self._of_slices else ()),
             f"tenant:{tenant}",
             f"pool:{pool}",
             "all",
@@ -255,11 +263,13 @@ class Snapshot:
         rollout = self._narrowest(scopes, "rollout", at_ms)
         holdout = self._narrowest(scopes, "holdout", at_ms)
         pinned = pin is not None and (rollback is None or pin[0] <= rollback[0])
+        back = None if rollback is None or pinned else rollback[1].scope
         return Orders(
             pin=pin[1].model if pin is not None and pinned else None,
-            rolled_back=rollback is not None and not pinned,
+            rolled_back=back is not None,
             rollout_percent=None if rollout is None else rollout[1].percent,
             holdout_percent=None if holdout is None else holdout[1].percent,
+            fence=back if back is not None and _SLICE in back else None,
         )
 
     def _narrowest(self, scopes: tuple[str, ...], action: Action, at_ms: int) -> tuple[int, StandingOrder] | None:

@@ -48,7 +48,7 @@ class FeedbackFacts:
     ``first_model``, ``stratum``, ``cohort``, ``propensity``, ``policy_version`` are those of the first decision,
     ``model`` is the one that answered. ``pool`` and ``stratum`` are ``None`` for a direct request: no reward. ``context``: as in
     the slip, as ``session`` is. ``arm``: of a request that a cascade answered; ``sampled``: its cheap answer, where that is in the sample to be labelled.
-    ``survey``: the result asks its user.
+    ``survey``: the result asks its user. ``slices``: as in the slip.
     """
 
     request_id: str
@@ -68,6 +68,7 @@ class FeedbackFacts:
     session: str | None = None
     sampled: Sampled | None = None
     survey: str | None = None
+    slices: tuple[str, ...] = ()
 
 
 _NAMES = tuple(field.name for field in fields(FeedbackFacts))
@@ -110,4 +111,4 @@ def facts_of(values: Mapping[str, Any]) -> FeedbackFacts:
     sampled = values.get("sampled")
     if sampled is not None:
         sampled = Sampled(**sampled) if isinstance(sampled, Mapping) else Sampled(*sampled)
-    return FeedbackFacts(**{**values, "sampled": sampled})
+    return FeedbackFacts(**{**values, "sampled": sampled, "slices": tuple(values.get("slices", ()))})

@@ -130,6 +130,10 @@ def _features(features: Mapping[str, Any]) -> Iterator[str]:
         asks.append(f"at most {_usd(most)}")
     if asks:
         yield f"    asks: {'; '.join(asks)}"
+    if features.get("slices"):
+        yield f"    slices: {', '.join(features['slices'])}"
+    if features.get("fence") is not None:
+        yield f"    back on the baseline by the order rollback {features['fence']}"
     if (purse := features.get("purse")) is not None:
         left, price = purse["left_nano_usd"], purse["price"]
         yield f"    the pool's budget: {_usd(left)} left, this request's share included; price of money {price:.4g}"

@@ -3,7 +3,7 @@
     usage, rewards, pairs of lane p --> what the guard hears, by pool --> guard.evidence[q], q by pool
     guard.evidence[q] of lane q --> one guard a pool --> alerts, orders to give a stratum back, focus
 
-1. A piece of a batch becomes one record a pool: counts of requests by stratum, arm and tenant, and opinions. No state.
+1. A piece of a batch becomes one record a pool: counts of requests by stratum, arm, tenant and slices (``core/slicing``), and opinions. No state.
 2. All of a pool meets in one lane, so the bound on false alarms is one for the whole pool. The tests are brought up to date every minute of
    the records' own time, which a demonstration may let pass faster (``guard.day_s``). An alarm opens an alert; where the pool has ``auto_rollback`` and it is a page, an order gives the unit's pilot traffic
    back to the baseline: of the units that alarm together the first, for what overlaps with it begins anew. Orders that people give are obeyed: what is rolled back is out of the tests until it is released.
@@ -47,6 +47,7 @@ from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import PREFIX
 from router.core.guard.unit import Arm
 from router.core.records import Focus
+from router.core.slicing import known
 from router.kafka.follow import Follower
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
@@ -92,26 +93,27 @@ class Book:
 
 @dataclass(slots=True)
 class Heard:
-    """Of one pool in a piece of a batch: requests and nano-dollars saved by (stratum, arm, tenant, minute), what was said of answers.
+    """Of one pool in a piece of a batch: requests and nano-dollars saved by (stratum, arm, tenant, minute, slices), what was said of answers.
 
     ``served``: model and what its provider calls it -> the first time.
     """
 
-    requests: dict[tuple[str, Arm, str, int], list[int]] = field(default_factory=dict)
+    requests: dict[tuple[str, Arm, str, int, tuple[str, ...]], list[int]] = field(default_factory=dict)
     said: list[list[Any]] = field(default_factory=list)
     pairs: list[list[Any]] = field(default_factory=list)
     served: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def attempt(self, found: Mapping[str, Any], arm: Arm, tenant: str, scale: int) -> None:
         """A record of ``usage``. Requests are counted by their first attempt."""
-        at_ms = found["at_ms"] * scale
+        at_ms, slices = found["at_ms"] * scale, known(found.get("slices"))
         if found["status"] in _FAILED:
-            self.said.append([found["status"], 1.0, arm, found["stratum"], tenant, None, at_ms, at_ms, None, 1.0])
+            whose = [tenant, None, at_ms, at_ms, None, 1.0, slices]
+            self.said.append([found["status"], 1.0, arm, found["stratum"], *whose])
         if (name := found.get("served_model")) and len(self.served) < MOST_SERVED:
             self.served.setdefault((found["model"], name), at_ms)
         if found["attempt"] != 1:
             return
-        sums = self.requests.setdefault((found["stratum"], arm, tenant, at_ms // STEP_MS), [0, 0])
+        sums = self.requests.setdefault((found["stratum"], arm, tenant, at_ms // STEP_MS, slices), [0, 0])
         sums[0] += 1
         if arm == "pilot" and found["cost_nano_usd"] is not None:
             sums[1] += found["baseline_cost_nano_usd"] - found["cost_nano_usd"]
@@ -123,15 +125,17 @@ class Heard:
         at_ms = from_rfc3339(found["at"]) * scale
         asked_ms = at_ms if found.get("asked_at") is None else from_rfc3339(found["asked_at"]) * scale
         model = found["model"] if found["model"] == found["first_model"] else None
-        whose = [tenant, found["session"], asked_ms, at_ms, model, found["propensity"]]
+        slices = known(found.get("slices"))
+        whose = [tenant, found["session"], asked_ms, at_ms, model, found["propensity"], slices]
         self.said.append([found["kind"], found["reward"], arm, found["stratum"], *whose])
 
     def pair(self, found: Mapping[str, Any], tenant: str, scale: int) -> None:
         """A record of ``pairs``."""
-        self.pairs.append([float(found["verdict"]), found["stratum"], tenant, found["at_ms"] * scale])
+        slices = known(found.get("slices"))
+        self.pairs.append([float(found["verdict"]), found["stratum"], tenant, found["at_ms"] * scale, slices])
 
     def dump(self) -> bytes:
-        requests = [[*part, *sums] for part, sums in self.requests.items()]
+        requests = [[*part, *sums, slices] for (*part, slices), sums in self.requests.items()]
         served = [[*names, at_ms] for names, at_ms in self.served.items()]
         return orjson.dumps({"requests": requests, "said": self.said, "pairs": self.pairs, "served": served})
 
@@ -269,13 +273,13 @@ class GuardStage:
 
     def _hear(self, book: Book, found: Mapping[str, Any]) -> None:
         guard = book.guard
-        for stratum, arm, tenant, minute, count, saved in found["requests"]:
-            place = _place(stratum, tenant)
+        for stratum, arm, tenant, minute, count, saved, *slices in found["requests"]:
+            place = _place(stratum, tenant, *slices)
             guard.requests(place, arm, count, minute * STEP_MS)
             if saved:
                 guard.saved(place, saved, minute * STEP_MS)
-        for signal, value, arm, stratum, tenant, session, asked_ms, at_ms, model, propensity in found["said"]:
-            place = _place(stratum, tenant)
+        for signal, value, arm, stratum, tenant, session, asked_ms, at_ms, model, propensity, *slices in found["said"]:
+            place = _place(stratum, tenant, *slices)
             if signal in _FAILED:
                 guard.happened(signal, arm, place, at_ms)
                 continue
@@ -292,8 +296,8 @@ class GuardStage:
             guard.opinion(one, at_ms)
         for model, name, at_ms in found.get("served", ()):
             guard.served(model, name, at_ms)
-        for verdict, stratum, tenant, at_ms in found["pairs"]:
-            place = _place(stratum, tenant)
+        for verdict, stratum, tenant, at_ms, *slices in found["pairs"]:
+            place = _place(stratum, tenant, *slices)
             fence = guard.fence_of(place)
             if fence is None:
                 guard.pair(place, verdict, at_ms)
@@ -384,7 +388,7 @@ class GuardStage:
             name
             for name in guard.units
             if self._in_force(scope_of(pool, name), now_ms)
-            or self._in_force(f"stratum:{pool}/{name.partition('/')[0]}", now_ms)
+            or (not name.startswith(PREFIX) and self._in_force(f"stratum:{pool}/{name.partition('/')[0]}", now_ms))
         }
         changed = False
         for name in standing - guard.fenced.keys():
@@ -516,9 +520,10 @@ def latest(found: Mapping[str, Any]) -> int | None:
     return max(times, default=None)
 
 
-def _place(stratum: str, tenant: str) -> Place:
-    """A tenant that is not configured has no slice: no order could name it."""
-    return Place(stratum, () if tenant == OTHER else (f"{PREFIX}tenant={tenant}",), tenant)
+def _place(stratum: str, tenant: str, slices: Iterable[str] = ()) -> Place:
+    """``slices``: none in what an earlier release has collected. A tenant that is not configured has no slice: no order could name it."""
+    names = [f"{PREFIX}{name}" for name in slices]
+    return Place(stratum, tuple(names if tenant == OTHER else [*names, f"{PREFIX}tenant={tenant}"]), tenant)
 
 
 def _heard_key(pool: str, number: int) -> bytes:

@@ -234,6 +234,7 @@ class Route:
         slip = slip_of(
             asked,
             found,
+            facts.slices,
             origin=origin,
             at_ms=at_ms,
             deadline_at_ms=deadline_at_ms,
@@ -312,6 +313,7 @@ class Route:
         slip = slip_of(
             asked,
             found,
+            facts.slices,
             origin=order.origin,
             at_ms=order.at_ms,
             deadline_at_ms=order.deadline_at_ms,

@@ -30,6 +30,7 @@ from router.core.features import features_of
 from router.core.judging import URL, comparison, question
 from router.core.prompt import read_body
 from router.core.records import Order
+from router.core.slicing import slices_of
 from router.core.tokens import TokenCount, read
 from router.kafka.bodies import BodyReader
 from router.kafka.transport import Batch
@@ -46,7 +47,7 @@ _NEAR = 0.25
 
 @value(frozen=True, slots=True)
 class Asked:
-    """``key``: of the request's own record, as ``origin`` in ``order`` has it."""
+    """``key``: of the request's own record, as ``origin`` in ``order`` has it. ``slices``: those of the prompt (``core.slicing``), also where a judge is asked about it."""
 
     parsed: ParsedRequest
     key: bytes | None
@@ -56,6 +57,7 @@ class Asked:
     answers: int
     needs: tuple[str, ...]
     order: Order | None = None
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +142,17 @@ class Intake:
         tokens, ids = prompt.read()
         if tokens.estimated and self._matters(tokens.tokens, prompt.completion_limit or 0, parsed):
             tokens = prompt.tokens(exact=True)
+        text = prompt.last_user_text
         return Asked(
             parsed=parsed,
             key=key,
-            seen=Seen(prompt.last_user_text, ids),
+            seen=Seen(text, ids),
             tokens=tokens,
             completion_limit=prompt.completion_limit,
             answers=prompt.answers,
             needs=prompt.needs,
             order=order,
+            slices=slices_of(text, tokens.tokens),
         )
 
     def _to_judge(self, asked: Asked, outcomes: Sequence[bytes]) -> Asked:

@@ -9,6 +9,7 @@ from router.contract.records import Lane, Origin
 from router.contract.requests import BadRequest
 from router.contract.urls import COMPLETIONS
 from router.core.facts import Choice, Form, Purse, Refusal, RequestFacts
+from router.core.slicing import FAR
 from router.core.slip import Slip
 from router.core.survey import Ask
 from router.stages.route_intake import Asked, Unusable
@@ -66,7 +67,13 @@ def facts_of(
         form=form_of(asked),
         mirror=None if order is None else order.mirror,
         pace=pace,
+        slices=slices_of(asked, kind),
     )
+
+
+def slices_of(asked: Asked, kind: Kind) -> tuple[str, ...]:
+    """Those of the prompt, and whether it is far from what the classifier knows."""
+    return (*asked.slices, FAR) if kind.far else asked.slices
 
 
 def form_of(asked: Asked) -> Form:
@@ -80,6 +87,7 @@ def form_of(asked: Asked) -> Form:
 def slip_of(
     asked: Asked,
     found: Choice | Refusal,
+    slices: tuple[str, ...],
     *,
     origin: Origin,
     at_ms: int,
@@ -121,6 +129,7 @@ def slip_of(
         sample=None if choice is None else choice.sample,
         mirror=None if order is None else order.mirror,
         survey=survey,
+        slices=slices,
     )
 
 

@@ -116,6 +116,20 @@ def test_an_order_can_be_tried_without_giving_it(capsys):
     assert out.startswith("would order: pin pool:auto small until ")
 
 
+@pytest.mark.parametrize(
+    ("action", "slice_", "said_so"),
+    [
+        ("rollback", "language=cyrillic", "would order: rollback stratum:auto/slice/language=cyrillic"),
+        ("rollback", "language=klingon", "there is no slice 'language=klingon'; slices: far=yes, language=arabic,"),
+        ("freeze", "far=yes", "freeze stratum:auto/slice/far=yes: needs all, a pool or a stratum"),
+    ],
+)
+def test_a_slice_is_rolled_back_if_there_is_one_and_its_weights_are_no_bodys(capsys, action, slice_, said_so):
+    scope = f"stratum:auto/slice/{slice_}"
+    _, out, err = said(capsys, action, scope, "--by", "me", "--reason", "test", "--dry-run")
+    assert said_so in out + err
+
+
 def test_the_example_configuration_is_a_valid_one(elsewhere, capsys):
     _, out, _ = said(capsys, "config", "example")
     (elsewhere / "pointsman.toml").write_text(out)

@@ -430,6 +430,11 @@ def test_a_session_keeps_model_stratum_propensity_and_version():
         (snapshot(order("all", "pin", model="mid")), {}, "control"),
         (snapshot(order("all", "rollout", percent=0.0), holdout_percent=0.0), {}, "control"),
         (snapshot(order("stratum:auto/math/hard", "rollback"), holdout_percent=0.0), {}, "rollback"),
+        (
+            snapshot(order("stratum:auto/slice/language=cyrillic", "rollback"), holdout_percent=0.0),
+            {"slices": ("language=cyrillic",)},
+            "rollback",
+        ),
         (snapshot(pools={"auto": pool(models=("mid", "large"), holdout_percent=0.0)}), {}, "left"),
     ],
 )

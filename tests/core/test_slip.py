@@ -11,7 +11,7 @@ from router.contract.errors import ConfigError, RejectCode
 from router.contract.records import Origin
 from router.core.cascade import Trial
 from router.core.mirror import Mirror, Sample
-from router.core.slip import Keyring, Slip, SlipError, sign, verify
+from router.core.slip import Keyring, Slip, SlipError, from_list, sign, to_list, verify
 
 OLD, NEW = b"o" * 32, b"n" * 32
 RING = Keyring((NEW, OLD))
@@ -64,6 +64,13 @@ def test_of_a_shadow_it_says_what_is_mirrored():
         slip = replace(SLIP, sample=sample, mirror=one)
         assert verify(sign(slip, RING), RING) == slip
         assert slip.beside == (one is not None)
+
+
+def test_it_says_the_slices_and_one_of_an_earlier_release_says_none():
+    slip = replace(SLIP, slices=("language=cyrillic", "length=short"))
+    assert verify(sign(slip, RING), RING) == slip
+    earlier = to_list(slip)[:-1]
+    assert from_list(earlier) == SLIP
 
 
 def test_metadata_nested_as_deep_as_the_codec_reads_comes_back():

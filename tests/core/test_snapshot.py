@@ -117,6 +117,24 @@ def test_of_pin_and_rollback_the_narrower_wins_and_at_one_scope_the_pin():
     assert found(pin, narrow) == (None, True)
 
 
+def test_of_a_slice_only_its_requests_are_rolled_back_and_only_there():
+    cyrillic, pin = (
+        order("stratum:auto/slice/language=cyrillic", "rollback"),
+        order("tenant:acme", "pin", model="small"),
+    )
+    standing = snapshot(cyrillic, pin)
+
+    def found(slices, pool="auto"):
+        orders = standing.orders_for(pool, "math/hard", "acme", AT_MS, slices)
+        return orders.rolled_back, orders.pin, orders.fence
+
+    assert found(("language=cyrillic", "length=short")) == (True, None, cyrillic.scope)
+    assert found(("language=latin", "length=short")) == found(()) == (False, "small", None)
+    assert found(("language=cyrillic",), pool="other") == (False, "small", None)
+    narrower = snapshot(cyrillic, order("stratum:auto/math", "pin", model="small"))
+    assert narrower.orders_for("auto", "math/hard", "acme", AT_MS, ("language=cyrillic",)).pin == "small"
+
+
 def test_freezing_is_the_learners_matter_and_no_new_version():
     assert snapshot(order("all", "freeze")).version == snapshot().version
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,11 @@ def test_opens_until_it_expires():
     with pytest.raises(TokenError) as caught:
         open_token(text, RING, FACTS.expires_at_ms)
     assert caught.value.code == "expired_token"
+
+
+def test_it_says_the_slices():
+    facts = replace(FACTS, slices=("language=cyrillic", "length=short"))
+    assert open_token(issue(facts, RING), RING, 0) == facts
 
 
 @given(st.binary(min_size=32, max_size=200), st.binary(max_size=300))

@@ -28,6 +28,7 @@ ASSIGNED = Assignment(
 )
 WORLD = snapshot(
     order("pool:auto", "holdout", percent=1.0, expires_at_ms=AT_MS + 5),
+    order("stratum:auto/slice/language=cyrillic", "rollback"),
     health={"mid": health("probing", 1200, AT_MS + 9)},
     tenants={"other": ("auto",)},
     focus={("auto", "math/hard"): FocusFacts(5.0, 2.0)},
@@ -53,6 +54,7 @@ CASES = {
     ),
     "with probabilities": facts(p_ok={"small": 0.25, "large": 0.5}),
     "one that was drawn": facts(pace=0.5),
+    "in a slice that was given back": facts(slices=("language=cyrillic", "length=short")),
     "a shadow": facts(attempt=101, reason="shadow", first=FIRST, mirror=MIRROR),
     "the judge of a pair": facts(attempt=201, reason="judge", prefer="mid", first=FIRST, mirror=PAIR),
 }
@@ -84,6 +86,14 @@ def test_any_changed_byte_of_the_snapshot_shows(data):
     found = replayed(recorded(facts()), {WORLD.version: changed})
     assert found.verdict == Verdict.DIFFERENT
     assert found.differences[0].path == "snapshot_version"
+
+
+def test_a_record_of_before_there_were_slices_is_decided_again_to_the_byte():
+    value = recorded(CASES["a first attempt"])
+    assert b'"slices"' not in value
+    assert b'"fence"' not in value
+    fenced = recorded(CASES["in a slice that was given back"])
+    assert b'"fence":"stratum:auto/slice/language=cyrillic"' in fenced
 
 
 def test_another_snapshot_shows_even_where_the_choice_is_the_same():

@@ -102,6 +102,7 @@ def test_feedback_with_a_token_becomes_a_reward_without_any_lookup(log):
         "label": None,
         "tenant": "acme",
         "asked_at": "2025-06-15T15:07:00.000Z",
+        "slices": None,
     }
     (counted,) = values(log, "llm.feedback.counted")
     assert (counted["tenant"], counted["kind"], counted["value"], counted["repeat"], counted["at_ms"]) == (

@@ -11,15 +11,18 @@ import pytest
 from router.config import Config
 from router.contract.codec import decode, encode, to_rfc3339
 from router.contract.records import Alert, Control, Reward
+from router.core.decide import decide
 from router.core.guard.detector import DAY_MS
 from router.core.guard.unit import HOUR_MS
 from router.core.guard.versions import MOST_NAMES
 from router.core.keyring import Keyring
 from router.core.records import NEW_NAME, JudgedPair, PricedAttempt
+from router.core.snapshot import StandingOrder, StratumWeights
 from router.kafka.client import Client
 from router.stages.context import Context
 from router.stages.guard import BY, GuardStage
 from router.testing import FakeClock, MemoryLog
+from tests.core.routing import facts, snapshot
 
 T0 = 1_750_003_200_000
 ATTEMPT = PricedAttempt(
@@ -308,3 +311,82 @@ def test_a_row_of_another_release_begins_anew() -> None:
     rows = {b"auto": orjson.dumps({"guard": {"units": 3}})}
     assert one.stage_.index(rows) == {}
     assert DAY_MS == 24 * HOUR_MS
+
+
+SMALL = {("auto", stratum): StratumWeights(weights={"small": 1.0}, policy_version="thompson:1") for stratum in STRATA}
+SLICES = ("language=cyrillic", "length=short"), ("language=latin", "length=short")
+FENCE = "stratum:auto/slice/language=cyrillic"
+
+
+def hours_by_language(one: Installation, count: int, bad: float, strata: tuple[str, ...] = STRATA[:2]) -> None:
+    """Some hours in which the pilot's answers to a third of the requests, those in Cyrillic, are bad so often, whatever the stratum."""
+    for _ in range(count):
+        one.hour += 1
+        at_ms = T0 + one.hour * HOUR_MS
+        one.log.clock.now_ms = at_ms
+        for stratum in strata:
+            for cohort in ("pilot", "control"):
+                for slices, requests in zip(SLICES, (10, 20), strict=True):
+                    tried = replace(ATTEMPT, stratum=stratum, cohort=cohort, at_ms=at_ms, slices=slices)
+                    for _ in range(requests):
+                        one.log.produce("llm.usage", b"k", encode(tried), partition=one.hour % 3)
+                    share = bad if cohort == "pilot" and slices == SLICES[0] else 0.05
+                    for _ in range(requests // 10):
+                        value = 0.0 if one.random.random() < share else 1.0
+                        said = replace(
+                            REWARD,
+                            stratum=stratum,
+                            cohort=cohort,
+                            reward=value,
+                            at=to_rfc3339(at_ms),
+                            slices=list(slices),
+                        )
+                        one.log.produce("llm.rewards", f"auto/{stratum}".encode(), encode(said))
+        one.log.run()
+
+
+def test_a_bad_slice_that_is_no_stratum_is_named_fenced_off_and_comes_back_by_its_own_pairs() -> None:
+    one = Installation(auto_rollback=True, auto_release=True)
+    hours_by_language(one, 48, 0.05)
+    assert one.alerts() == []
+    hours_by_language(one, 72, 0.6)
+    (alert,), (order,) = one.alerts(), one.orders()
+    assert (alert.stratum, alert.severity, alert.state) == ("slice/language=cyrillic", "page", "open")
+    assert alert.traffic_share == pytest.approx(1 / 3, abs=0.01)
+    assert alert.action.command == f"pointsman rollback {FENCE} --by YOU --reason WHY"
+    assert alert.action.undo == f"pointsman release {FENCE} rollback --by YOU --reason WHY"
+    assert (order.scope, order.action, order.active) == (FENCE, "rollback", True)
+    standing = snapshot(StandingOrder(scope=order.scope, action="rollback"), weights=SMALL, holdout_percent=0.0)
+    for stratum in STRATA[:2]:
+        chosen = [decide(facts(stratum=stratum, slices=slices), standing) for slices in SLICES]
+        assert [(choice.model, choice.fence) for choice in chosen] == [("large", FENCE), ("small", None)]
+    for _ in range(12):
+        hours_by_language(one, 1, 0.05)
+        now_ms = one.log.clock.now_ms
+        for number in range(200):
+            pair = replace(PAIR, stratum=STRATA[number % 2], at_ms=now_ms, slices=SLICES[number % 4 // 2])
+            one.log.produce("llm.pairs", b"auto/math/hard", encode(pair))
+        one.log.run()
+    one.log.advance(60_000, step_ms=20_000)
+    assert [order.active for order in one.orders()] == [True, False]
+    assert one.alerts()[-1].state == "closed"
+
+
+def test_what_no_vocabulary_knows_makes_no_unit() -> None:
+    one = Installation(auto_rollback=True)
+    hours_by_language(one, 2, 0.05)
+    evil = replace(
+        ATTEMPT, at_ms=one.log.clock.now_ms + HOUR_MS, slices=("language=klingon", "tenant=other", "far=yes")
+    )
+    one.log.produce("llm.usage", b"k", encode(evil))
+    one.log.run()
+    indexes = [one.stage_.index(one.log.rows(one.stage_, partition)) for partition in range(3)]
+    (book,) = [index["auto"] for index in indexes if "auto" in index]
+    assert {name for name in book.guard.units if name.startswith("slice/")} == {
+        "slice/all",
+        "slice/tenant=acme",
+        "slice/language=cyrillic",
+        "slice/language=latin",
+        "slice/length=short",
+        "slice/far=yes",
+    }

@@ -13,6 +13,8 @@ from router.contract.topics import MAX_REQUEST_BYTES, Names
 from router.core.records import First, Load, Order
 from router.core.slip import Keyring, verify
 from router.core.snapshot import Snapshot
+from router.history.explain import Account, explain
+from router.history.replay import Snapshots, Verdict, replay
 from router.kafka import bodies
 from router.kafka.bodies import BodyReader
 from router.kafka.client import Client
@@ -524,6 +526,45 @@ def test_orders_hold_from_the_next_turn_and_until_released(world):
     world.ask("r-2")
     world.run()
     assert [(one.model, one.cohort) for one in world.decisions()] == [("small", "pinned"), ("large", "pilot")]
+
+
+RUSSIAN = "Где мой заказ?"
+
+
+def test_a_slice_that_was_given_back_gets_the_baseline_wherever_it_is_and_nothing_else_does(world):
+    for stratum in ("general/easy", "math/easy"):
+        world.learned(stratum, small=1.0, large=0.0)
+    world.control("stratum:auto/slice/language=cyrillic", "rollback")
+    for number, text in enumerate([RUSSIAN, RUSSIAN + " integral", "Where is my order?", "the integral of x"]):
+        world.ask(f"r-{number}", text=text)
+    world.run()
+    found = {one.request_id: one for one in world.decisions()}
+    decided = [found[request_id("default", f"r-{number}")] for number in range(4)]
+    assert [one.stratum for one in decided] == ["general/easy", "math/easy"] * 2
+    assert [(one.model, one.cohort) for one in decided] == [("large", "pilot")] * 2 + [("small", "pilot")] * 2
+    fence = "stratum:auto/slice/language=cyrillic"
+    assert [one.features.get("fence") for one in decided] == [fence, fence, None, None]
+    script = {one.request_id: one.slices for one in world.slips()}
+    assert [script[one.request_id] for one in decided] == [("language=cyrillic", "length=short")] * 2 + [
+        ("language=latin", "length=short")
+    ] * 2
+    (told,) = [line for line in explain(Account(request_id="", decisions=decided[:1])) if fence in line]
+    assert told.strip() == f"back on the baseline by the order rollback {fence}"
+    snapshots = {record.key.decode(): record.value for record in world.log.records(NAMES.of("snapshots"))}
+    for record in world.log.records(NAMES.of("decisions")):
+        assert replay(record.value, Snapshots(snapshots)).verdict == Verdict.IDENTICAL
+    world.control(fence, "rollback", active=False)
+    world.ask("later", text=RUSSIAN)
+    world.run()
+    assert world.decisions()[-1].model == "small"
+
+
+def test_a_further_attempt_and_the_judge_of_a_pair_are_in_the_slices_of_the_prompt(world):
+    asked = world.ask(text=RUSSIAN)
+    world.order(asked)
+    world.run()
+    assert [one.attempt for one in world.decisions()] == [1, 2]
+    assert {one.slices for one in world.slips()} == {("language=cyrillic", "length=short")}
 
 
 def test_bad_control_records_change_nothing(world):

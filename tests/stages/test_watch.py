@@ -53,7 +53,7 @@ ORDER = {
 
 def new_stage():
     config = Config(models={"small": {"unpriced": True}}, pools={"auto": {"models": ["small"]}})
-    stage, _guard = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING, partitions=4))
+    stage, *_ = build(Context(config=config, client=Client("nowhere:9"), keyring=KEYRING, partitions=4))
     return stage
 
 

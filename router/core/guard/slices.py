@@ -3,6 +3,7 @@
 A trap may open where no stratum has its border. So every request also belongs to a slice of each dimension: of a name (tenant, language, any
 text or flag among the features) the most frequent values, of a number its quarters. Edges and values are those of the first ``LEARN_FROM`` requests
 and stay, for a slice whose border moves is not the same from day to day. A value that comes later gets a slice when it is frequent.
+Those of an installation are fixed (``core.slicing``): a router must know by itself which order concerns a request.
 """
 
 from __future__ import annotations
