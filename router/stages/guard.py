@@ -42,12 +42,10 @@ from router.core.guard.alerts import (
     scope_of,
 )
 from router.core.guard.detector import DAY_MS
-from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
+from router.core.guard.monitor import Finding, Guard, Settings
 from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import PREFIX
-from router.core.guard.unit import Arm
 from router.core.records import Focus
-from router.core.slicing import known
 from router.kafka.follow import Follower
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
@@ -56,25 +54,19 @@ from router.kafka.unit import UnitLike
 from router.stages.context import GATHER_S, LINGER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
 from router.stages.guard_baseline import BaselineWatch
+from router.stages.guard_heard import ARMS, OTHER, STEP_MS, Heard, latest, tell
 from router.stages.guard_sight import SightTeller
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "guard"
 BY: Final = GUARD
-#: Between two looks at the tests, of the records' own time.
-STEP_MS: Final = 60_000
 #: What was heard is kept with the guard itself after so many records, at the latest.
 MOST_HEARD: Final = 200
-#: Names of models that a piece of a batch tells.
-MOST_SERVED: Final = 64
-_ARMS: Final[dict[str, Arm]] = {"pilot": "pilot", "holdout": "reference", "control": "reference"}
-_FAILED: Final = frozenset({"refused", "truncated"})
 #: Days whose traffic an alert's money is reckoned by.
 _STAKES_DAYS: Final = 7
 #: An order of our own is back from its topic by then.
 _ORDER_IS_BACK_MS: Final = 10_000
-OTHER: Final = "other"
 
 
 @dataclass(slots=True)
@@ -89,55 +81,6 @@ class Book:
     heard: int = 0
     again: dict[str, Revalidation] = field(default_factory=dict)
     focus: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Heard:
-    """Of one pool in a piece of a batch: requests and nano-dollars saved by (stratum, arm, tenant, minute, slices), what was said of answers.
-
-    ``served``: model and what its provider calls it -> the first time.
-    """
-
-    requests: dict[tuple[str, Arm, str, int, tuple[str, ...]], list[int]] = field(default_factory=dict)
-    said: list[list[Any]] = field(default_factory=list)
-    pairs: list[list[Any]] = field(default_factory=list)
-    served: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def attempt(self, found: Mapping[str, Any], arm: Arm, tenant: str, scale: int) -> None:
-        """A record of ``usage``. Requests are counted by their first attempt."""
-        at_ms, slices = found["at_ms"] * scale, known(found.get("slices"))
-        if found["status"] in _FAILED:
-            whose = [tenant, None, at_ms, at_ms, None, 1.0, slices]
-            self.said.append([found["status"], 1.0, arm, found["stratum"], *whose])
-        if (name := found.get("served_model")) and len(self.served) < MOST_SERVED:
-            self.served.setdefault((found["model"], name), at_ms)
-        if found["attempt"] != 1:
-            return
-        sums = self.requests.setdefault((found["stratum"], arm, tenant, at_ms // STEP_MS, slices), [0, 0])
-        sums[0] += 1
-        if arm == "pilot" and found["cost_nano_usd"] is not None:
-            sums[1] += found["baseline_cost_nano_usd"] - found["cost_nano_usd"]
-
-    def reward(self, found: Mapping[str, Any], arm: Arm, tenant: str, scale: int) -> None:
-        """A record of ``rewards``; labels of a cascade's sample are about answers that the caller may not have got."""
-        if found["label"] is not None:
-            return
-        at_ms = from_rfc3339(found["at"]) * scale
-        asked_ms = at_ms if found.get("asked_at") is None else from_rfc3339(found["asked_at"]) * scale
-        model = found["model"] if found["model"] == found["first_model"] else None
-        slices = known(found.get("slices"))
-        whose = [tenant, found["session"], asked_ms, at_ms, model, found["propensity"], slices]
-        self.said.append([found["kind"], found["reward"], arm, found["stratum"], *whose])
-
-    def pair(self, found: Mapping[str, Any], tenant: str, scale: int) -> None:
-        """A record of ``pairs``."""
-        slices = known(found.get("slices"))
-        self.pairs.append([float(found["verdict"]), found["stratum"], tenant, found["at_ms"] * scale, slices])
-
-    def dump(self) -> bytes:
-        requests = [[*part, *sums, slices] for (*part, slices), sums in self.requests.items()]
-        served = [[*names, at_ms] for names, at_ms in self.served.items()]
-        return orjson.dumps({"requests": requests, "said": self.said, "pairs": self.pairs, "served": served})
 
 
 class GuardStage:
@@ -230,7 +173,7 @@ class GuardStage:
                 continue
             try:
                 found = orjson.loads(record.value)
-                pool, arm = found["pool"], _ARMS.get(found["cohort"])
+                pool, arm = found["pool"], ARMS.get(found["cohort"])
                 if pool not in self._pools or arm is None:
                     continue
                 tenant = found.get("tenant")
@@ -272,37 +215,10 @@ class GuardStage:
             self._step(pool, book, max(now_ms, book.stepped_ms), unit)
 
     def _hear(self, book: Book, found: Mapping[str, Any]) -> None:
-        guard = book.guard
-        for stratum, arm, tenant, minute, count, saved, *slices in found["requests"]:
-            place = _place(stratum, tenant, *slices)
-            guard.requests(place, arm, count, minute * STEP_MS)
-            if saved:
-                guard.saved(place, saved, minute * STEP_MS)
-        for signal, value, arm, stratum, tenant, session, asked_ms, at_ms, model, propensity, *slices in found["said"]:
-            place = _place(stratum, tenant, *slices)
-            if signal in _FAILED:
-                guard.happened(signal, arm, place, at_ms)
-                continue
-            one = Opinion(
-                signal=signal,
-                value=value,
-                arm=arm,
-                place=place,
-                asked_ms=asked_ms,
-                session=session,
-                model=model,
-                propensity=propensity,
-            )
-            guard.opinion(one, at_ms)
-        for model, name, at_ms in found.get("served", ()):
-            guard.served(model, name, at_ms)
-        for verdict, stratum, tenant, at_ms, *slices in found["pairs"]:
-            place = _place(stratum, tenant, *slices)
-            fence = guard.fence_of(place)
-            if fence is None:
-                guard.pair(place, verdict, at_ms)
-            else:
-                margin, power = guard.settings.margin, guard.settings.judge_power
+        for place, verdict in tell(book.guard, found):
+            fence = book.guard.fence_of(place)
+            if fence is not None:
+                margin, power = book.guard.settings.margin, book.guard.settings.judge_power
                 book.again.setdefault(fence, Revalidation(margin, power)).observe(verdict)
 
     def _step(self, pool: str, book: Book, now_ms: int, unit: UnitLike) -> None:
@@ -510,20 +426,6 @@ def _to_tell(findings: list[Finding], alerts: Mapping[str, OpenAlert]) -> Findin
         if not known and not part and (at == 0 or finding.evidence >= finding.threshold):
             return finding
     return next((one for one in findings if one.unit in alerts), None)
-
-
-def latest(found: Mapping[str, Any]) -> int | None:
-    """The latest time in what was collected, ms; ``None`` if it holds nothing."""
-    times = [(one[3] + 1) * STEP_MS - 1 for one in found["requests"]]
-    times += [one[7] for one in found["said"]] + [one[3] for one in found["pairs"]]
-    times += [one[2] for one in found.get("served", ())]
-    return max(times, default=None)
-
-
-def _place(stratum: str, tenant: str, slices: Iterable[str] = ()) -> Place:
-    """``slices``: none in what an earlier release has collected. A tenant that is not configured has no slice: no order could name it."""
-    names = [f"{PREFIX}{name}" for name in slices]
-    return Place(stratum, tuple(names if tenant == OTHER else [*names, f"{PREFIX}tenant={tenant}"]), tenant)
 
 
 def _heard_key(pool: str, number: int) -> bytes:
