@@ -89,6 +89,7 @@ def test_what_a_reviewer_says_is_a_reward_once_with_its_weight():
     (reward,) = system.all(Reward, "rewards")
     assert (reward.kind, reward.source, reward.reward, reward.model) == ("review", "reviewer", 0.0, "small")
     assert reward.weight == item.weight
+    assert reward.slices == ["language=latin", "length=short"]
     counted = system.all(CountedFeedback, "feedback.counted")
     assert [(one.attempt, one.source, one.repeat) for one in counted] == [
         (1, "reviewer", False),

@@ -10,9 +10,11 @@ from router.contract.errors import Unavailable
 from router.contract.ids import partition_of, request_id
 from router.contract.records import Control, Decision, Health, Origin, Weights, Work
 from router.contract.topics import MAX_REQUEST_BYTES, Names
+from router.core.features import SURFACE
 from router.core.records import First, Load, Order
 from router.core.slip import Keyring, verify
 from router.core.snapshot import Snapshot
+from router.core.usual import Spread, Usual
 from router.history.explain import Account, explain
 from router.history.replay import Snapshots, Verdict, replay
 from router.kafka import bodies
@@ -260,6 +262,20 @@ def test_a_request_is_classed_by_what_was_learned_and_its_candidates_say_what_th
     assert [one.p_ok for one in hard.candidates] == [hard.features["p_ok"][model] for model in ("small", "large")]
     assert hard.features["p_ok"]["small"] < 0.01
     assert easy.features["p_ok"]["small"] > 0.9
+
+
+def test_what_is_far_from_what_was_trained_on_is_a_slice_and_is_given_back_alone():
+    others = Usual({"small": Spread((), (300,))}, (0.0,) * len(SURFACE), reach=0.0, far=0)
+    world = World(UNRULED, replace(INTEGRALS, usual={"other": others}))
+    for stratum in ("math/hard", "other/easy"):
+        world.learned(stratum, small=1.0, large=0.0)
+    world.control("stratum:auto/slice/far=yes", "rollback")
+    world.ask("r-1", text="integral")
+    world.ask("r-2", text="hello there")
+    world.run()
+    known, far = world.decisions()
+    assert (known.features["slices"], known.model) == (["language=latin", "length=short"], "small")
+    assert (far.features["slices"], far.model) == (["language=latin", "length=short", "far=yes"], "large")
 
 
 def test_a_rule_says_the_class_and_the_classifier_the_band():
@@ -559,7 +575,7 @@ def test_a_slice_that_was_given_back_gets_the_baseline_wherever_it_is_and_nothin
     assert world.decisions()[-1].model == "small"
 
 
-def test_a_further_attempt_and_the_judge_of_a_pair_are_in_the_slices_of_the_prompt(world):
+def test_a_further_attempt_is_in_the_slices_of_the_first(world):
     asked = world.ask(text=RUSSIAN)
     world.order(asked)
     world.run()

@@ -230,6 +230,8 @@ def test_a_verdict_is_of_the_model_against_the_baseline(system, said, sign):
         assert (pair.cohort, pair.pool, pair.judge, pair.inclusion) == ("pilot", "auto", "arbiter", 1.0)
         assert pair.verdict == (-sign if swapped("default", pair.request_id) else sign)
         assert pair.asked_ms <= pair.at_ms
+    told = {tuple(one.slices) for one in [*pairs, *system.all(PricedAttempt, "usage")]}
+    assert told == {("language=latin", "length=short")}
     keys = {record.key.decode() for record in system.log.records(NAMES.of("pairs"))}
     assert keys == {f"{pair.pool}/{pair.stratum}" for pair in pairs}
 
