@@ -40,6 +40,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """Commands name their configuration and broker in the environment, for the processes that they start: not for the next test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def broker() -> Iterator[EmbeddedKafka]:
     with EmbeddedKafka() as kafka:

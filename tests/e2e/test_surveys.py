@@ -22,20 +22,20 @@ def ask(system, name):
 
 
 def test_users_are_asked_once_and_what_they_say_is_counted(system):
-    first = ask(system, "first")
+    first = ask(system, "surveyed-first")
     assert [one["router"]["survey"]["scale"] for one in first] == ["1-5"] * USERS
-    assert all("survey" not in one["router"] for one in ask(system, "again"))
-    assert {one["event"] for one in ours(system, "surveys", "first")} == {"asked"}
+    assert all("survey" not in one["router"] for one in ask(system, "surveyed-again"))
+    assert {one["event"] for one in ours(system, "surveys", "surveyed-first")} == {"asked"}
 
     said = [{"kind": "survey", "value": 0.75, "feedback_token": one["router"]["feedback_token"]} for one in first[:3]]
     system.produce("feedback", said)
 
     def answered():
-        return [one for one in ours(system, "surveys", "first") if one["event"] == "answered"]
+        return [one for one in ours(system, "surveys", "surveyed-first") if one["event"] == "answered"]
 
     assert wait_for(lambda: len(answered()) == 3, 60)
-    assert wait_for(lambda: len(ours(system, "rewards", "first")) == 3, 60)
-    assert {(one["kind"], one["reward"]) for one in ours(system, "rewards", "first")} == {("survey", 0.75)}
+    assert wait_for(lambda: len(ours(system, "rewards", "surveyed-first")) == 3, 60)
+    assert {(one["kind"], one["reward"]) for one in ours(system, "rewards", "surveyed-first")} == {("survey", 0.75)}
     told = system.run("surveys", "rates", "--survey", "helpful", "--json")
     assert told.returncode == 0, told.stderr
     (found,) = json.loads(told.stdout)
