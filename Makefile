@@ -74,7 +74,7 @@ schemacheck: $(READY)
 doccheck: $(READY)
 	$(BIN)/python -c 'from router.config.show import reference_markdown as text; print(text(), end="")' | diff -u docs/config.md -
 
-# Two processes: what needs a real Kafka is in one of them (tests/conftest.py), the rest in whichever is free. no_skips: a test that did not run
+# Two processes: what shares an installation is in one of them (tests/conftest.py), the rest in whichever is free. no_skips: a test that did not run
 # is a test that failed.
 pytest: $(READY)
 	PYTHONPATH=tests/plugins $(BIN)/python -m pytest -p no_skips -n 2 --dist loadscope $(PYTEST)

@@ -24,7 +24,7 @@ settings.load_profile("any machine")
 _numbers = itertools.count()
 
 #: Folders whose tests start programs, and share what they start.
-_TOGETHER = frozenset({"e2e", "faults", "kafka"})
+_TOGETHER = frozenset({"e2e", "faults"})
 
 
 class Scheduling(LoadScopeScheduling):
