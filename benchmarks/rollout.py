@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
 from benchmarks.report import Report, finish, options
+from router.core.guard.detector import DAY_MS
 from router.core.quantiles import bucket_of
 from router.core.rollout.gates import Arm, Evidence, Goals
-from router.core.rollout.ladder import DAY_MS, Ladder, Plan
+from router.core.rollout.ladder import Ladder, Plan
 from router.core.rollout.plan import Pace, days_of, planned
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord, ConfigError
-from router.contract.ids import OURS, ROLLOUT, within
+from router.contract.orders import OURS, ROLLOUT, within
 from router.contract.records import Action, Control
 from router.kafka.client import Client
 from router.kafka.put import Said, put

@@ -8,7 +8,7 @@ import pytest
 
 from router import control
 from router.contract.errors import ConfigError
-from router.contract.ids import ROLLOUT
+from router.contract.orders import ROLLOUT
 
 NOW_MS = 1_780_000_000_000
 

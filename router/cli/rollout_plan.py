@@ -34,12 +34,13 @@ def plan(config: Config, *, pool: str, requests_per_day: float | None, strata: i
     """Say how long each stratum will be at each stage. Exit code 1 if the rollout would take longer than its deadline."""
     import orjson
 
+    from router.contract.topics import DAY_MS
     from router.core.rollout.plan import days_of, planned
     from router.stages.rollout import plan_of
 
     paces, basis = _paces(config, pool, requests_per_day, strata)
     declared = plan_of(config.pools[pool])
-    deadline = declared.deadline_ms / 86_400_000
+    deadline = declared.deadline_ms / DAY_MS
     found = {stratum: planned(pace, declared) for stratum, pace in paces.items()}
     late = [stratum for stratum, stages in found.items() if not _in_time(days_of(stages), deadline)]
     if as_json:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from router.cli.status_parts import line, table, title
 from router.cli.status_units import age, count, dollars, percent, printable
-from router.contract.ids import ROLLOUT
+from router.contract.orders import ROLLOUT
 
 Json = dict[str, Any]
 

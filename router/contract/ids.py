@@ -10,9 +10,6 @@ import xxhash
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 DEFAULT_TENANT = "default"
 DEFAULT_POOL = "auto"
-#: Authors of orders that no person gives: how their names begin, the guard, and the ladder of a rollout.
-OURS = "pointsman "
-GUARD, ROLLOUT = f"{OURS}guard", f"{OURS}rollout"
 
 
 def request_id(tenant: str, custom_id: str) -> str:
@@ -40,17 +37,3 @@ def session_hash(tenant: str, session: str | None) -> str | None:
 def partition_of(key: bytes, partitions: int) -> int:
     """``xxh3_64(key) mod n``: where decisions and outcomes of a request id lie, rewards of a stratum, and so on."""
     return xxhash.xxh3_64_intdigest(key) % partitions
-
-
-def within(scope: str, wider: str) -> bool:
-    """Whether an order of the wider scope concerns the other.
-
-    >>> within("stratum:auto/math/hard", "pool:auto"), within("stratum:auto/math/hard", "stratum:auto/math"), within("all", "pool:auto")
-    (True, True, False)
-    """
-    kind, _, name = wider.partition(":")
-    return (
-        wider in {scope, "all"}
-        or (kind == "pool" and scope.startswith(f"stratum:{name}/"))
-        or (kind == "stratum" and scope.startswith(f"{wider}/"))
-    )

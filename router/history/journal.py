@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router.contract.codec import decode, from_rfc3339
 from router.contract.errors import BadRecord
-from router.contract.ids import within
+from router.contract.orders import within
 from router.contract.topics import Names
 from router.core.records import Entry
 from router.kafka.client import Client

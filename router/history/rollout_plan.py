@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from router.config import PoolConfig
 from router.contract.codec import from_rfc3339
 from router.contract.records import MetricWindow
+from router.contract.topics import DAY_MS
 from router.core.rollout.plan import BAD, ERRORS, Pace
 
-DAY_MS = 86_400_000
 _COMPARED = frozenset({"pilot", "holdout", "control"})
 #: Reviews and requests that the usual shares count for.
 _PRIOR_REVIEWS, _PRIOR_REQUESTS = 15, 100

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from router.config import RolloutConfig
+from router.core.guard.detector import DAY_MS
 from router.core.guard.slices import PREFIX
 from router.core.guard.unit import HOUR_MS, Arm
-from router.core.rollout.ladder import DAY_MS, Climb, Ladder, Plan, Step, Word
+from router.core.rollout.ladder import Climb, Ladder, Plan, Step, Word
 
 #: Statuses of an event with an answer; one that says nothing had one.
 _ANSWERED: Final = frozenset({"ok", None})

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import orjson
 
-from router.contract.codec import encode, to_rfc3339
-from router.core.guard.alerts import closed
+from router.contract.codec import encode
+from router.core.guard.alerts import acknowledged, closed
 from router.core.guard.detector import DAY_MS
 from router.core.guard.drift import SIGNALS, Drift, Sample
 from router.core.guard.drift_alert import record_of
@@ -119,9 +119,7 @@ class DriftStage:
                     told.quiet = True
                     self._tell(pool, signal, told, closed(told.last, now_ms), unit)
                 elif act == "acknowledge" and state == "open":
-                    self._tell(
-                        pool, signal, told, {**told.last, "state": "acknowledged", "at": to_rfc3339(now_ms)}, unit
-                    )
+                    self._tell(pool, signal, told, acknowledged(told.last, now_ms), unit)
                 else:
                     continue
                 self._store(pool, unit)

@@ -25,13 +25,14 @@ from typing import Any, Final
 import orjson
 
 from router.config import PoolConfig
-from router.contract.codec import decode_control, encode, from_rfc3339, to_rfc3339
+from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord
-from router.contract.ids import GUARD
+from router.contract.orders import GUARD, in_force
 from router.contract.records import Alert, Control
 from router.core.guard.alerts import (
     OpenAlert,
     Stakes,
+    acknowledged,
     again,
     closed,
     is_over,
@@ -331,8 +332,7 @@ class GuardStage:
                 book.guard.units[name].restart(book.stepped_ms)
                 changed = True
             elif act == "acknowledge" and alert.state == "open" and alert.last is not None:
-                alert.state = "acknowledged"
-                alert.last = {**alert.last, "state": alert.state, "at": to_rfc3339(now_ms)}
+                alert.state, alert.last = "acknowledged", acknowledged(alert.last, now_ms)
                 unit.emit(self._alerts, f"{pool}/{name}/{alert.signal}".encode(), orjson.dumps(alert.last))
                 changed = True
         if changed:
@@ -391,7 +391,7 @@ class GuardStage:
 
     def _in_force(self, scope: str, now_ms: int) -> bool:
         order = self._orders.get(scope)
-        return order is not None and (order.expires_at is None or from_rfc3339(order.expires_at) > now_ms)
+        return order is not None and in_force(order, now_ms)
 
     def _apply(self, record: Any) -> None:
         """A record of the control topic, of which only rollbacks concern the guard, or of what people say of alerts."""

@@ -15,7 +15,7 @@ import xxhash
 
 from router.contract.codec import to_rfc3339
 from router.contract.records import Alert, AlertAction, Effect, Reference
-from router.core.guard.alerts import OpenAlert, again, closed, is_over, load
+from router.core.guard.alerts import OpenAlert, acknowledged, again, closed, is_over, load
 from router.core.guard.baseline import Baseline, Worse
 from router.kafka.unit import UnitLike
 
@@ -57,8 +57,7 @@ class BaselineWatch:
             baseline.restart(now_ms)
             return True
         if act == "acknowledge" and alert.state == "open":
-            alert.state = "acknowledged"
-            alert.last = {**alert.last, "state": alert.state, "at": to_rfc3339(unit.now_ms)}
+            alert.state, alert.last = "acknowledged", acknowledged(alert.last, unit.now_ms)
             self._emit(alert.last, unit)
             return True
         return False

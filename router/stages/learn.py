@@ -30,6 +30,7 @@ import orjson
 from router.config import Config
 from router.contract.codec import decode, decode_control, encode, from_rfc3339, to_rfc3339
 from router.contract.errors import BadRecord, RejectCode
+from router.contract.orders import in_force, scopes_of
 from router.contract.records import Control, Reward, Weights
 from router.core.bandit import POLICIES, Arms, Observation, Policy, SquareCB, observation_of
 from router.core.bandit.clusters import share_of
@@ -244,9 +245,8 @@ class Learn:
         if not self._frozen:
             return False
         pool, _, stratum = key.partition("/")
-        scopes = (f"stratum:{key}", f"stratum:{pool}/{stratum.partition('/')[0]}", f"pool:{pool}", "all")
-        orders = [order for scope in scopes if (order := self._frozen.get(scope)) is not None]
-        return any(order.expires_at is None or now_ms < from_rfc3339(order.expires_at) for order in orders)
+        orders = [order for scope in scopes_of(pool, stratum) if (order := self._frozen.get(scope)) is not None]
+        return any(in_force(order, now_ms) for order in orders)
 
     def _observation(self, reward: Reward, at_ms: int) -> Observation | str:
         """What the pool may learn from a reward, or why nothing."""

@@ -16,7 +16,6 @@ Tables: ``pool`` -> when the rollout began; ``pool`` + NUL + stratum -> JSON of 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -25,15 +24,16 @@ from typing import Any, Final
 import orjson
 
 from router.config import Config, PoolConfig
-from router.contract.codec import decode, decode_control, encode, from_rfc3339, to_rfc3339
+from router.contract.codec import decode, decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord
-from router.contract.ids import GUARD, ROLLOUT
+from router.contract.orders import GUARD, ROLLOUT, in_force, scopes_of
 from router.contract.records import Alert, Control
 from router.core.counts import NONE, OTHER, Counts, Dimensions
+from router.core.guard.detector import DAY_MS
 from router.core.guard.slices import ALL, PREFIX
 from router.core.records import Entry
-from router.core.rollout.gates import Arm, Evidence
-from router.core.rollout.ladder import DAY_MS, Climb, Ladder, Plan, Step, Word
+from router.core.rollout.gates import Evidence
+from router.core.rollout.ladder import Climb, Ladder, Plan, Step, Word
 from router.kafka.follow import Follower
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows, Rows
@@ -41,8 +41,7 @@ from router.kafka.transport import Batch
 from router.kafka.unit import UnitLike
 from router.stages.context import GATHER_S, PATIENT_LINGER_S, Context
 from router.stages.dead_letter import dead_letter, give_up, unreadable
-
-log = logging.getLogger(__name__)
+from router.stages.guard_heard import ARMS
 
 NAME: Final = "rollout"
 BY: Final = ROLLOUT
@@ -51,7 +50,6 @@ STEP_MS: Final = 60_000
 LOOK_MS: Final = 1_000
 #: An order of our own is back from its topic by then.
 _BACK_MS: Final = 10_000
-_ARMS: Final[Mapping[str, Arm]] = {"pilot": "pilot", "holdout": "reference", "control": "reference"}
 #: Orders of a person that take a stratum out of our hands.
 _RULING: Final = ("rollout", "rollback", "pin", "freeze")
 #: What is collected, and whom it is told: each item begins with its stratum.
@@ -94,12 +92,12 @@ class Orders:
     def in_force(self, key: str, now_ms: int) -> Control | None:
         """The order of a key, if it holds."""
         order = self.last.get(key)
-        return order if order is not None and _holds(order, now_ms) else None
+        return order if order is not None and in_force(order, now_ms) else None
 
     def ruling(self, key: str, now_ms: int) -> Control | None:
         """The same, but a person's order that we have overwritten goes before ours."""
         other = self.others.get(key)
-        return other if other is not None and _holds(other, now_ms) else self.in_force(key, now_ms)
+        return other if other is not None and in_force(other, now_ms) else self.in_force(key, now_ms)
 
 
 class Rollout:
@@ -194,7 +192,7 @@ class Rollout:
     def _count(self, found: list[Any], pools: dict[str, dict[str, list[Any]]]) -> None:
         """A part of a metric window."""
         _, start_ms, parts, value = found
-        dimensions, arm = Dimensions(*parts), _ARMS.get(parts[4])
+        dimensions, arm = Dimensions(*parts), ARMS.get(parts[4])
         if arm is None or dimensions.pool not in self._pools or dimensions.stratum in {NONE, OTHER}:
             return
         counts = Counts.from_json(value)
@@ -333,7 +331,7 @@ class Rollout:
     def _ruled(self, scope: str, now_ms: int) -> Control | None:
         """A share that somebody else has ordered for exactly this scope, also if we have overwritten it."""
         order = self._orders.others.get(f"{scope}/rollout")
-        return order if order is not None and _holds(order, now_ms) else None
+        return order if order is not None and in_force(order, now_ms) else None
 
     def _tell(self, pool: str, step: Step, now_ms: int, unit: UnitLike) -> None:
         plan = self._plans[pool]
@@ -395,19 +393,10 @@ def wanted(config: Config) -> bool:
     return any(pool.rollout is not None for pool in config.pools.values())
 
 
-def scopes_of(pool: str, stratum: str) -> tuple[str, str, str, str]:
-    """Scopes of orders that concern a stratum, the narrowest first."""
-    return f"stratum:{pool}/{stratum}", f"stratum:{pool}/{stratum.partition('/')[0]}", f"pool:{pool}", "all"
-
-
 def _said(order: Control) -> Word:
     """A person's order as the ladder hears it."""
     percent = order.args.get("percent") if order.action == "rollout" else 0.0 if order.action == "rollback" else None
     return Word("person", f"{order.action} {order.scope} by {order.by}: {order.reason}", percent)
-
-
-def _holds(order: Control, now_ms: int) -> bool:
-    return order.active and (order.expires_at is None or from_rfc3339(order.expires_at) > now_ms)
 
 
 def _of(pools: dict[str, dict[str, list[Any]]], pool: str) -> dict[str, list[Any]]:

@@ -26,7 +26,7 @@ import orjson
 
 from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord
-from router.contract.ids import ROLLOUT
+from router.contract.orders import ROLLOUT
 from router.contract.records import Alert, Control, Health
 from router.core.evidence import Evidence
 from router.core.health import ModelHealth

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from router.contract.ids import ROLLOUT
+from router.contract.orders import ROLLOUT
 from router.web.lanes import Row
 from router.web.sums import Sums
 from router.web.view import View

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
+from router.contract.orders import in_force
 from router.contract.records import Alert, Control, DeadLetter, Health, MetricWindow, Weights
 from router.contract.times import from_rfc3339
 from router.core.records import NEW_NAME, Load, Sight
@@ -118,12 +119,7 @@ class View:
 
     def standing(self, now_ms: int) -> list[At[Control]]:
         """Orders in force at ``now_ms``, newest first."""
-        found = [
-            order
-            for order in self.orders.values()
-            if order.record.active
-            and (order.record.expires_at is None or from_rfc3339(order.record.expires_at) > now_ms)
-        ]
+        found = [order for order in self.orders.values() if in_force(order.record, now_ms)]
         return sorted(found, key=lambda order: -order.at_ms)
 
     def _health(self, record: Health, at_ms: int) -> None:

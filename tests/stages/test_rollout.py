@@ -14,8 +14,8 @@ from router.contract.codec import decode_control, encode, from_rfc3339, to_rfc33
 from router.contract.examples import RECORDS
 from router.contract.records import Alert, Control
 from router.core.counts import Counts, Dimensions
+from router.core.guard.detector import DAY_MS
 from router.core.keyring import Keyring
-from router.core.rollout.ladder import DAY_MS
 from router.kafka.client import Client
 from router.stages.context import Context
 from router.stages.rollout import BY, build

@@ -238,6 +238,11 @@ def is_over(alert: OpenAlert, evidence_now: float, now_ms: int) -> bool:
     return now_ms >= alert.quiet_since_ms + QUIET_MS
 
 
+def acknowledged(last: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    """The record of an alert that somebody looks after."""
+    return {**last, "state": "acknowledged", "at": to_rfc3339(now_ms)}
+
+
 def closed(last: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
     """The last record of an alert, closed."""
     return {**last, "state": "closed", "at": to_rfc3339(at_ms)}

@@ -28,9 +28,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+from router.core.guard.unit import Arm
 from router.core.quantiles import RELATIVE_ERROR, Sketch, from_json, merge, quantile, quantiles, to_json
 
-Arm = Literal["pilot", "reference"]
 Metric = Literal["quality", "saving", "latency", "errors"]
 State = Literal["clear", "open", "failed"]
 

@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from router.core.guard.detector import DAY_MS
 from router.core.rollout.gates import Estimate, Evidence, Gate, Goals, gates
 
 Kind = Literal["start", "advance", "hold", "rollback", "overruled", "resume", "done"]
 
-DAY_MS: Final = 86_400_000
 MOST_STRATA: Final = 64
 #: Between two words about the same stratum that waits.
 TELL_EVERY_MS: Final = 7 * DAY_MS

@@ -16,8 +16,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from router.core.guard.detector import DAY_MS
 from router.core.rollout.gates import LEAST_REQUESTS, LEAST_WINDOWS, Goals, half_width
-from router.core.rollout.ladder import DAY_MS, Plan
+from router.core.rollout.ladder import Plan
 
 #: Usual share of bad answers and of errors, and mean square of a verdict, where nothing is known.
 BAD: Final = 0.08

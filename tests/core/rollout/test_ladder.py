@@ -5,8 +5,9 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from router.core.guard.detector import DAY_MS
 from router.core.rollout.gates import Goals
-from router.core.rollout.ladder import DAY_MS, OUT, Climb, Ladder, Plan, Word
+from router.core.rollout.ladder import OUT, Climb, Ladder, Plan, Word
 
 GOALS = Goals(margin=0.1, min_saving=None, latency_ratio=None, error_increase=None)
 PLAN = Plan(stages=(5.0, 25.0, 100.0), goals=GOALS, least_ms=DAY_MS, deadline_ms=30 * DAY_MS)
