@@ -153,10 +153,10 @@ class Sight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Focus:
-    """``llm.focus`` (compacted, key ``pool/stratum``): the guard wants to see more of a stratum, or less.
+    """``llm.focus`` (compacted, key ``pool/stratum``): the guard wants to see more of a stratum, or less, or more of a slice (``stratum`` is ``slice/NAME`` then).
 
-    Factors of 0 or more on the inclusion probabilities that would hold otherwise; 1 is as usual, as is no record. Of reviews the
-    budget a day stays what it is: what one stratum gets more, others get less.
+    Factors of 0 or more on the inclusion probabilities that would hold otherwise; 1 is as usual, as is no record. A slice's are added to those of the
+    stratum, so there 0 is as usual (``core.guard.focus``). Of reviews the budget a day stays what it is: what one gets more, others get less.
     """
 
     pool: str

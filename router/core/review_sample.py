@@ -30,20 +30,22 @@ def score_of(p_ok: float | None) -> float:
 def inclusion_of(pace: float, p_ok: float | None, focus: float = 1.0) -> float:
     """Probability 0..1 that an answer is looked at.
 
-    >>> inclusion_of(0.01, 0.5), inclusion_of(0.01, 0.0, focus=20), inclusion_of(0.5, None, focus=5)
-    (0.01, 0.3, 1.0)
+    >>> inclusion_of(0.01, 0.5), inclusion_of(0.01, 0.0, focus=25), inclusion_of(0.5, None, focus=5)
+    (0.01, 0.375, 1.0)
     """
     return min(1.0, max(0.0, pace * focus) * score_of(p_ok))
 
 
-def weight_of(pace: float, p_ok: float | None, focus: float = 1.0) -> float:
+def weight_of(pace: float, p_ok: float | None, focus: float = 1.0, usual: float | None = None) -> float:
     """What an opinion on it weighs beside others of its stratum, 1 on average: learners take weights for numbers of opinions.
 
-    >>> weight_of(0.01, 0.5), weight_of(0.01, 1.0), weight_of(7.0, 1.0)
-    (1.0, 2.0, 1.0)
+    ``usual``: the stratum's focus, where a slice of it is looked at more closely.
+
+    >>> weight_of(0.01, 0.5), weight_of(0.01, 1.0), weight_of(7.0, 1.0), weight_of(0.01, 0.5, focus=4.0, usual=1.0)
+    (1.0, 2.0, 1.0, 0.25)
     """
     inclusion = inclusion_of(pace, p_ok, focus)
-    return min(1.0, pace * focus) / inclusion if inclusion > 0.0 else 1.0
+    return min(1.0, pace * (focus if usual is None else usual)) / inclusion if inclusion > 0.0 else 1.0
 
 
 @dataclass(slots=True)

@@ -27,12 +27,13 @@ from router.core.snapshot import NO_FOCUS, PoolFacts, Snapshot
 def sampled(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, choice: Choice) -> Sample | None:
     """The samples that a first attempt is in, ``None`` if it is in none. By what is known before the answer."""
     stratum = choice.stratum or ""
-    focus = snapshot.focus.get((pool.name, stratum), NO_FOCUS)
+    focus = snapshot.focus_on(pool.name, stratum, facts.tenant, facts.slices)
     review = weight = shadow = 0.0
     if facts.pace is not None:
         p_ok = facts.p_ok.get(pool.models[0])
         review = inclusion_of(facts.pace, p_ok, focus.reviews)
-        weight = weight_of(facts.pace, p_ok, focus.reviews)
+        usual = snapshot.focus.get((pool.name, stratum), NO_FOCUS).reviews
+        weight = weight_of(facts.pace, p_ok, focus.reviews, usual)
         review = review if draw(facts.tenant, facts.request_id, REVIEW) < review else 0.0
     if pool.shadow_percent > 0.0 and mirrors(
         pool, choice.cohort, choice.model, unused=_unused(facts, snapshot, pool, stratum)

@@ -30,6 +30,8 @@ DECISIVE: frozenset[Action] = frozenset({"pin", "ban", "drain", "rollout", "hold
 
 #: Between the pool and the name of a slice in the scope of an order.
 _SLICE = f"/{KIND}/"
+#: What begins the name of a slice where a stratum's stands.
+_UNIT = f"{KIND}/"
 
 
 class SnapshotError(PointsmanError):
@@ -145,7 +147,7 @@ NO_ORDERS = Orders()
 class Snapshot:
     """Made by ``build``.
 
-    ``weights`` and ``focus`` by (pool, stratum); ``tenants``: the pools of those that may not use all; ``classifier``: the version by which
+    ``weights`` and ``focus`` by (pool, stratum), of ``focus`` also (pool, ``slice/NAME``); ``tenants``: the pools of those that may not use all; ``classifier``: the version by which
     strata and ``p_ok`` of the requests were found, empty without one.
     """
 
@@ -161,6 +163,7 @@ class Snapshot:
     _canonical: bytes = field(repr=False, compare=False)
     _by_scope: Mapping[tuple[str, Action], StandingOrder] = field(repr=False, compare=False)
     _of_slices: bool = field(default=False, repr=False, compare=False)
+    _looks_at_slices: bool = field(default=False, repr=False, compare=False)
 
     @classmethod
     def build(
@@ -205,6 +208,7 @@ class Snapshot:
             _canonical=canonical,
             _by_scope=by_scope,
             _of_slices=any(_SLICE in scope for scope, _ in by_scope),
+            _looks_at_slices=any(unit.startswith(_UNIT) for _, unit in focus or ()),
         )
 
     def canonical(self) -> bytes:
@@ -270,6 +274,17 @@ class Snapshot:
             rollout_percent=None if rollout is None else rollout[1].percent,
             holdout_percent=None if holdout is None else holdout[1].percent,
             fence=back if back is not None and _SLICE in back else None,
+        )
+
+    def focus_on(self, pool: str, stratum: str, tenant: str, slices: tuple[str, ...]) -> FocusFacts:
+        """How closely the guard wants to look at a request: as at its stratum, and more if a slice of it is under suspicion."""
+        found = self.focus.get((pool, stratum), NO_FOCUS)
+        if not self._looks_at_slices:
+            return found
+        more = [self.focus.get((pool, _UNIT + name)) for name in (*slices, f"tenant={tenant}")]
+        return FocusFacts(
+            reviews=found.reviews + sum(one.reviews for one in more if one is not None),
+            shadow=found.shadow + sum(one.shadow for one in more if one is not None),
         )
 
     def _narrowest(self, scopes: tuple[str, ...], action: Action, at_ms: int) -> tuple[int, StandingOrder] | None:

@@ -43,6 +43,7 @@ from router.core.guard.alerts import (
     scope_of,
 )
 from router.core.guard.detector import DAY_MS
+from router.core.guard.focus import NO_FACTORS, USUAL, factors
 from router.core.guard.monitor import Finding, Guard, Settings
 from router.core.guard.revalidation import Revalidation
 from router.core.guard.slices import PREFIX
@@ -257,15 +258,14 @@ class GuardStage:
 
     def _look_closer(self, pool: str, book: Book, unit: UnitLike) -> None:
         """Say where reviews and pairs are wanted, where that has changed by a quarter."""
-        attention = {name: shares for name, shares in book.guard.attention().items() if not name.startswith(PREFIX)}
-        whole = sum(share for share, _ in attention.values())
-        for name, (share, pairs) in attention.items():
-            factors = (len(attention) * share / whole, len(attention) * pairs / whole)
-            before = book.focus.get(name, (1.0, 1.0))
-            if all(0.75 * old < new < 1.25 * old for old, new in zip(before, factors, strict=True)):
+        wanted = factors(book.guard, book.stepped_ms)
+        for name in sorted((wanted.keys() | book.focus.keys()) - book.guard.fenced.keys()):
+            usual = NO_FACTORS if name.startswith(PREFIX) else USUAL
+            now, before = wanted.get(name, usual), book.focus.get(name, usual)
+            if now == before or all(0.75 * old < new < 1.25 * old for old, new in zip(before, now, strict=True)):
                 continue
-            book.focus[name] = factors
-            record = Focus(pool=pool, stratum=name, reviews=factors[0], shadow=factors[1], at_ms=unit.now_ms)
+            book.focus[name] = now
+            record = Focus(pool=pool, stratum=name, reviews=now[0], shadow=now[1], at_ms=unit.now_ms)
             unit.emit(self._focus, f"{pool}/{name}".encode(), encode(record))
 
     def _alarm(self, pool: str, book: Book, finding: Finding, unit: UnitLike) -> None:

@@ -30,7 +30,7 @@ from router.core.facts import Assignment, Choice, Refusal, RequestFacts
 from router.core.records import Order, Spending
 from router.core.review_sample import score_of
 from router.core.slip import Slip, sign
-from router.core.snapshot import NO_FOCUS, PoolFacts, Snapshot
+from router.core.snapshot import PoolFacts, Snapshot
 from router.core.survey import Ask, drawn, user_of
 from router.kafka.bodies import BodyReader
 from router.kafka.stage import Stage
@@ -225,7 +225,7 @@ class Route:
             deadline_at_ms=deadline_at_ms,
             session=session,
             purse=purse,
-            pace=None if order is not None or pool is None else self._pace(pool, kind, snapshot, unit),
+            pace=None if order is not None or pool is None else self._pace(pool, asked, kind, snapshot, unit),
         )
         found = decide(facts, snapshot)
         charged = None
@@ -273,12 +273,12 @@ class Route:
         taxonomy = self._follower.snapshots.taxonomy
         unit.index.profiles.note((pool.name, pool.models[0]), kind, session, taxonomy, unit.now_ms)
 
-    def _pace(self, pool: PoolFacts, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> float | None:
+    def _pace(self, pool: PoolFacts, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> float | None:
         """How often answers of the pool are looked at, as this request finds it; ``None`` where none are."""
         per_day = self._reviews_per_day.get(pool.name)
         if per_day is None:
             return None
-        focus = snapshot.focus.get((pool.name, kind.stratum), NO_FOCUS)
+        focus = snapshot.focus_on(pool.name, kind.stratum, asked.parsed.request.router.tenant, asked.slices)
         amount = focus.reviews * score_of(kind.p_ok.get(pool.models[0]))
         told, mine = self._follower.snapshots.paces, name_of(self._lane, unit.partition, pool.name)
         paces: Paces = unit.index.paces

@@ -67,3 +67,13 @@ def test_an_idle_pool_is_forgotten():
     flow = Flow(START, START)
     flow.note(1000.0, START)
     assert flow.per_day(START + 30 * DAY_MS) < 1e-6
+
+
+def test_a_slice_that_is_looked_at_more_closely_weighs_no_more_in_its_stratum():
+    """A tenth of a stratum is in a slice that is drawn eight times as often; the weighted mean is that of the stratum."""
+    pace, usual, more = 0.01, 1.5, 12.0
+    drawn = [(inclusion_of(pace, 0.4, usual), weight_of(pace, 0.4, usual, usual), 0.9, 0.1)]
+    drawn.append((inclusion_of(pace, 0.4, more), weight_of(pace, 0.4, more, usual), 0.1, 0.7))
+    seen = sum(inclusion * weight * share for inclusion, weight, share, _ in drawn)
+    bad = sum(inclusion * weight * share * rate for inclusion, weight, share, rate in drawn)
+    assert bad / seen == pytest.approx(0.9 * 0.1 + 0.1 * 0.7)

@@ -51,6 +51,19 @@ def test_any_changed_part_is_another_version():
     assert len({one.version for one in (base, *others)}) == len(others) + 1
 
 
+def test_a_slice_under_suspicion_adds_to_what_its_stratum_gets():
+    focus = {
+        ("auto", "math/hard"): FocusFacts(2.0, 1.0),
+        ("auto", "slice/language=cyrillic"): FocusFacts(6.0, 3.0),
+        ("auto", "slice/tenant=acme"): FocusFacts(0.5, 0.0),
+    }
+    made = snapshot(focus=focus)
+    assert made.focus_on("auto", "math/hard", "acme", ("language=latin", "length=short")) == FocusFacts(2.5, 1.0)
+    assert made.focus_on("auto", "math/hard", "other", ("language=cyrillic",)) == FocusFacts(8.0, 4.0)
+    assert made.focus_on("auto", "code/easy", "other", ("language=cyrillic",)) == FocusFacts(7.0, 4.0)
+    assert made.focus_on("chat", "math/hard", "acme", ("language=cyrillic",)) == FocusFacts()
+
+
 @pytest.mark.parametrize("order_of_bytes", ["first", "middle", "last"])
 def test_a_changed_byte_is_no_snapshot_or_another_one(order_of_bytes):
     made = snapshot(order("all", "pin", model="small"))

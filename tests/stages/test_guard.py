@@ -372,6 +372,22 @@ def test_a_bad_slice_that_is_no_stratum_is_named_fenced_off_and_comes_back_by_it
     assert one.alerts()[-1].state == "closed"
 
 
+def test_a_slice_under_suspicion_is_looked_at_more_closely_until_it_is_none() -> None:
+    one = Installation(auto_rollback=False)
+    hours_by_language(one, 48, 0.05)
+    hours_by_language(one, 30, 0.4)
+    told = [orjson.loads(record.value) for record in one.log.records("llm.focus")]
+    last = {record["stratum"]: (record["reviews"], record["shadow"]) for record in told}
+    reviews, pairs = last["slice/language=cyrillic"]
+    assert reviews > 1.0  # of those requests twice as many as of others in the same stratum, at least
+    assert pairs > reviews
+    assert last.get("slice/language=latin", (0.0, 0.0))[0] < reviews / 4
+    hours_by_language(one, 24 * 6, 0.0)
+    told = [orjson.loads(record.value) for record in one.log.records("llm.focus")]
+    last = {record["stratum"]: record["reviews"] for record in told}
+    assert last["slice/language=cyrillic"] < reviews / 2
+
+
 def test_what_no_vocabulary_knows_makes_no_unit() -> None:
     one = Installation(auto_rollback=True)
     hours_by_language(one, 2, 0.05)
