@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from router.config import Config
-    from router.contract.records import Feedback
+    from router.contract.records import Feedback, ReviewItem
     from router.core.review_rates import Rate
     from router.core.reviewing import Shard, Shown
     from router.history.reviews import Rates
@@ -73,8 +73,7 @@ def export(config: Config, file: Path, *, pool: str | None, shard: Shard | None,
     found, gone = asyncio.run(_shown(config, pool, shard, most))
     lines = [
         {
-            "request_id": one.item.request_id,
-            "attempt": one.item.attempt,
+            "id": export_name(one.item),
             "pool": one.item.pool,
             "stratum": one.item.stratum,
             "due_at": one.item.due_at,
@@ -226,35 +225,48 @@ async def _import(config: Config, file: Path) -> tuple[int, int]:
     client, names = client_of(config), Names(config.kafka.prefix)
     given, left = read(file)
     if given:
-        known = {(one.request_id, one.attempt): one for one in reversed(await reviews.items(client, names))}
-        for key in given:
-            if key not in known:
-                raise ConfigError(f"{file}: {key[0]}, attempt {key[1]}: not in the queue, or no longer kept")
-        said = [feedback_on(known[key], *opinion) for key, opinion in given.items()]
+        known = {export_name(one): one for one in reversed(await reviews.items(client, names))}
+        for name in given:
+            if name not in known:
+                raise ConfigError(f"{file}: answer {name!r}: not in the queue, or no longer kept")
+        said = [feedback_on(known[name], *opinion) for name, opinion in given.items()]
         await sending.send(client, names.of("feedback"), said)
     return len(given), left
 
 
-def read(file: Path) -> tuple[dict[tuple[str, int], tuple[float, str | None]], int]:
-    """Opinions by answer, and how many lines say nothing yet. ``ConfigError`` names the line that is none."""
+def export_name(item: ReviewItem) -> str:
+    """What an answer is called in a file, 16 hex digits: a digest of its signed token, so that nobody without the topic finds request, attempt or model by it.
+
+    The number of an attempt would say that an answer is a shadow or a fallback.
+    """
+    import hashlib
+
+    whose = item.feedback_token or f"{item.request_id}/{item.attempt}"
+    return hashlib.blake2b(whose.encode(), digest_size=8).hexdigest()
+
+
+def read(file: Path) -> tuple[dict[str, tuple[float, str | None]], int]:
+    """Opinions by answer (``export_name``), and how many lines say nothing yet. ``ConfigError`` names the line that is none."""
     import orjson
 
-    found: dict[tuple[str, int], tuple[float, str | None]] = {}
+    found: dict[str, tuple[float, str | None]] = {}
     left = 0
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:
             one = orjson.loads(line)
-            key, value, comment = (str(one["request_id"]), int(one["attempt"])), one["value"], one.get("comment")
+            name, value, comment = one["id"], one["value"], one.get("comment")
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
             raise ConfigError(f"{file}: line {number}: no line of `pointsman review export`") from None
+        if not isinstance(name, str):
+            raise ConfigError(f"{file}: line {number}: id: a string is wanted")
         if value is None:
             left += 1
         elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ConfigError(f"{file}: line {number}: value: a number from 0 to 1 is wanted")
         else:
-            found[key] = float(value), None if comment is None else str(comment)
+            found[name] = float(value), None if comment is None else str(comment)
     return found, left
 
 

@@ -1,11 +1,12 @@
 """What a reviewer sees, and what a file may say."""
 
 import json
+from dataclasses import replace
 
 import click
 import pytest
 
-from router.cli.review import _Part, card, read
+from router.cli.review import _Part, card, export_name, read
 from router.contract.errors import ConfigError
 from router.contract.records import ReviewItem
 from router.core.reviewing import Shard, Shown
@@ -45,13 +46,31 @@ def lines(tmp_path, *found):
 
 
 def test_a_file_says_what_it_says(tmp_path):
-    one = {"request_id": "0" * 32, "attempt": 1, "value": 1, "comment": "fine", "prompt": "?"}
-    file = lines(tmp_path, one, one | {"attempt": 101, "value": 0.25, "comment": None}, one | {"value": None}, "")
-    assert read(file) == ({("0" * 32, 1): (1.0, "fine"), ("0" * 32, 101): (0.25, None)}, 1)
+    one = {"id": "a1", "value": 1, "comment": "fine", "prompt": "?"}
+    file = lines(tmp_path, one, one | {"id": "b2", "value": 0.25, "comment": None}, one | {"value": None}, "")
+    assert read(file) == ({"a1": (1.0, "fine"), "b2": (0.25, None)}, 1)
+
+
+def test_an_answer_in_a_file_is_called_so_that_nobody_finds_out_whose_it_is():
+    one = ReviewItem(
+        request_id="0" * 32,
+        pool="auto",
+        stratum="math/hard",
+        model_hidden="A",
+        inclusion_probability=0.5,
+        due_at="2026-11-28T00:00:00Z",
+        attempt=1,
+        feedback_token="signed",
+    )
+    other = replace(one, attempt=101, feedback_token="also signed")
+    names = {export_name(one), export_name(other), export_name(replace(one, feedback_token=None))}
+    assert len(names) == 3
+    assert all(len(name) == 16 and "101" not in name for name in names)
+    assert export_name(replace(one, weight=2.0)) == export_name(one)
 
 
 @pytest.mark.parametrize(
-    "bad", ["{", "[1]", '{"value": 1}', '{"request_id": "0", "attempt": 1, "value": 2}', '{"request_id": "0", "attempt": 1, "value": true}']
+    "bad", ["{", "[1]", '{"value": 1}', '{"id": 0, "value": 1}', '{"id": "0", "value": 2}', '{"id": "0", "value": true}']
 )  # fmt: skip
 def test_a_line_that_is_none_is_named(tmp_path, bad):
     with pytest.raises(ConfigError, match="line 1"):

@@ -88,6 +88,7 @@ def test_people_look_at_answers_in_the_terminal_and_by_files(system, tmp_path):
     assert drawn.returncode == 0, drawn.stderr
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(lines) == 10
+    assert set(lines[0]) == {"id", "pool", "stratum", "due_at", "prompt", "answer", "value", "comment"}
     assert "small" not in file.read_text()
     assert "large" not in file.read_text()
     file.write_text("".join(json.dumps(line | {"value": 1.0}) + "\n" for line in lines[:9]) + json.dumps(lines[9]))
