@@ -27,7 +27,7 @@ def check(config: Config) -> None:
     artefact = configured(config)
     for warning in [*warnings_of(config), *([] if artefact is None else misfits(config, artefact))]:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"ok: {len(config.models)} models, {len(config.pools)} pools")
+    click.echo(f"ok: {_count(len(config.models), 'model')}, {_count(len(config.pools), 'pool')}")
 
 
 @config.command
@@ -45,3 +45,7 @@ def show(config: Config) -> None:
     from router.config import show as text
 
     click.echo(text(config), nl=False)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

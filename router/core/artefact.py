@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from router.contract.errors import PointsmanError
 from router.core.features import BITS, SURFACE
 from router.core.learned import Heads
+from router.core.slicing import KIND
 from router.core.usual import Usual
 
 FORMAT = 1
@@ -153,3 +154,5 @@ def _check(heads: Heads) -> None:
         raise ArtefactError("deviation: not above 0")
     if not count or len(set(heads.models)) + len(set(heads.classes)) != count:
         raise ArtefactError("models and classes: none at all, or one of them twice")
+    if KIND in heads.classes:
+        raise ArtefactError(f"classes: none may be called {KIND!r}, as alerts and orders call slices of traffic")

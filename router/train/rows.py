@@ -27,6 +27,7 @@ import orjson
 
 from router.contract.errors import ConfigError
 from router.core.prompt import Prompt, read_body
+from router.core.slicing import KIND
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 
@@ -150,4 +151,6 @@ def _label(found: dict[str, Any], name: str, where: str) -> str:
     label = found.get(name)
     if label is not None and not isinstance(label, str):
         raise ConfigError(f"{where}: {name}: a string is wanted")
+    if name == "class" and label == KIND:
+        raise ConfigError(f"{where}: class: none may be called {KIND!r}, as alerts and orders call slices of traffic")
     return label or ""

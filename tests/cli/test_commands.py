@@ -133,7 +133,7 @@ def test_a_slice_is_rolled_back_if_there_is_one_and_its_weights_are_no_bodys(cap
 def test_the_example_configuration_is_a_valid_one(elsewhere, capsys):
     _, out, _ = said(capsys, "config", "example")
     (elsewhere / "pointsman.toml").write_text(out)
-    assert said(capsys, "config", "check")[:2] == (0, "ok: 2 models, 1 pools\n")
+    assert said(capsys, "config", "check")[:2] == (0, "ok: 2 models, 1 pool\n")
 
 
 def test_it_runs_as_a_module_and_writes_no_colour_into_a_pipe():

@@ -3,6 +3,7 @@
 import io
 import pickle
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,12 @@ def test_what_does_not_fit_is_named(artefact, changes, says):
             smaller.writestr(name, found.read(name))
     with pytest.raises(ArtefactError, match=says):
         Artefact.from_bytes(packed.getvalue())
+
+
+def test_no_class_is_called_as_slices_are(artefact):
+    heads = replace(artefact.heads, classes=("code", "slice"))
+    with pytest.raises(ArtefactError, match="none may be called 'slice'"):
+        Artefact.from_bytes(replace(artefact, heads=heads).to_bytes())
 
 
 def test_a_prompt_has_the_class_of_the_largest_head_and_a_probability_a_model(artefact):

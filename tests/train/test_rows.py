@@ -54,6 +54,7 @@ def test_rows_without_arms_can_be_scored_and_nothing_else(tmp_path):
         (ROW | {"id": "b", "arms": {"small": {"quality": True}}}, "quality"),
         (ROW | {"id": "b", "arms": {"small": {"quality": 1, "cost_usd": -1}}}, "cost_usd"),
         (ROW | {"id": "b", "class": 7}, "line 2: class"),
+        (ROW | {"id": "b", "class": "slice"}, "line 2: class: none may be called 'slice'"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path, row, says):
