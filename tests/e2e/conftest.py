@@ -51,6 +51,14 @@ sticky = "none"
 margin = 0.1
 rollout_percent = 60
 auto_rollback = true
+[pools.sliced]
+models = ["small", "large"]
+policy = "fixed"
+weights = { small = 1.0 }
+sticky = "none"
+margin = 0.1
+rollout_percent = 60
+auto_rollback = true
 [pools.climbing]
 models = ["small", "large"]
 policy = "fixed"

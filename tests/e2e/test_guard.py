@@ -1,10 +1,10 @@
-"""The guard on a real Kafka: a stratum whose answers are bad is given back by an order that routers obey, and comes back when it is released."""
+"""The guard on a real Kafka: a stratum, or a slice that is none, whose answers are bad is given back by an order that routers obey, and comes back when it is released."""
 
 from __future__ import annotations
 
 import random
 
-from benchmarks.system import requests, wait_for
+from benchmarks.system import request, requests, wait_for
 
 POOL = "guarded"
 BAD = {"small": 0.7, "large": 0.05}
@@ -62,3 +62,55 @@ def test_a_bad_stratum_is_given_back_and_released(system):
         lambda: any(one["id"] == alert["id"] and one["state"] == "closed" for one in system.values("alerts")), 90
     )
     assert wait_for(lambda: "small" in after(f"guarded-again-{dice.random()}"), 20)
+
+
+#: In each of two strata, code and math, one half of the requests.
+CODE = "```python\ndef f(x):\n    return x\n```\n"
+LATIN = (CODE + "Why does it fail?", "What is 12 + 7 * 3 - 5?")
+CYRILLIC = (CODE + "Почему функция всё время падает на этой строке?", "Сколько будет 12 + 7 * 3 - 5?")
+FENCE = "stratum:sliced/slice/language=cyrillic"
+
+
+def test_a_bad_language_is_given_back_in_all_strata_and_nothing_else_is(system):
+    dice = random.Random(5)
+
+    def answers(name, texts, count):
+        sent = [
+            request(f"{name}-{number}", model="sliced", text=texts[number % len(texts)], tenant="acme")
+            for number in range(count)
+        ]
+        system.produce("requests", sent)
+        mine = {one["custom_id"] for one in sent}
+
+        def found():
+            return {one["custom_id"]: one for one in system.values("results") if one["custom_id"] in mine}
+
+        assert wait_for(lambda: len(found()) == count, 60)
+        return list(found().values())
+
+    def opinion(one, bad):
+        value = float(dice.random() >= bad)
+        token = one["router"]["feedback_token"]
+        return {"feedback_token": token, "kind": "review", "value": value, "source": "reviewer"}
+
+    def ordered():
+        return [one for one in system.values("control") if one["scope"].startswith("stratum:sliced/")]
+
+    for round_ in range(6):
+        fine, poor = answers(f"latin-{round_}", LATIN, 160), answers(f"cyrillic-{round_}", CYRILLIC, 160)
+        said = [opinion(one, 0.05) for one in fine]
+        said += [opinion(one, 0.7 if one["router"]["model"] == "small" else 0.05) for one in poor]
+        system.produce("feedback", said)
+        if wait_for(ordered, 5):
+            break
+    assert wait_for(ordered, 30)
+    assert [(one["scope"], one["action"], one["by"]) for one in ordered()] == [(FENCE, "rollback", "pointsman guard")]
+    assert {one["router"]["stratum"] for one in poor} == {one["router"]["stratum"] for one in fine}
+
+    def models(name, texts):
+        return {one["router"]["model"] for one in answers(f"sliced-{name}-{dice.random()}", texts, 40)}
+
+    assert wait_for(lambda: models("after", CYRILLIC) == {"large"}, 20)
+    assert models("beside", LATIN) == {"small", "large"}
+    system.run("release", FENCE, "rollback", "--by", "ann", "--reason", "mended")
+    assert wait_for(lambda: "small" in models("again", CYRILLIC), 20)
