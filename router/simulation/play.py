@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from router.core.guard.alerts import QUIET_MS
 from router.core.guard.detector import DAY_MS
 from router.core.guard.monitor import Finding, Guard, Opinion, Place, Settings
-from router.core.guard.revalidation import Revalidation
+from router.core.guard.revalidation import Revalidation, relapsed
 from router.core.guard.slices import ALL
 from router.core.guard.unit import HOUR_MS, Arm
 from router.simulation.traffic import HOURS, Hour, Stream
@@ -90,6 +90,7 @@ class Player:
         self._owed: dict[tuple[str, str], float] = {}
         self._fenced = np.zeros(len(self.stream.cells), dtype=bool)
         self._again: dict[str, Revalidation] = {}
+        self._released_ms: dict[str, int] = {}
         self._versions = sorted(world.versions, key=lambda one: one.day)
         self._watched_ms: dict[str, int] = {}
         self._baseline_ms = 0
@@ -225,6 +226,7 @@ class Player:
             total += len(cells)
             if again.passed:
                 del self._again[name]
+                self._released_ms[name] = now_ms
                 self.guard.release(name, now_ms)
                 self._fence()
                 self.story.releases.append((found.day, name))
@@ -282,7 +284,8 @@ class Player:
             self._watched_ms[finding.unit] = now_ms
         else:
             self.guard.fence(finding.unit, now_ms)
-            self._again[finding.unit] = Revalidation(self.world.margin, self.settings.judge_power)
+            if not relapsed(self._released_ms.get(finding.unit), now_ms):
+                self._again[finding.unit] = Revalidation(self.world.margin, self.settings.judge_power)
             self._fence()
 
     def _look_at_baseline(self, day: float, now_ms: int) -> None:

@@ -45,7 +45,7 @@ from router.core.guard.alerts import (
 from router.core.guard.detector import DAY_MS
 from router.core.guard.focus import NO_FACTORS, USUAL, factors
 from router.core.guard.monitor import Finding, Guard, Settings
-from router.core.guard.revalidation import Revalidation
+from router.core.guard.revalidation import Revalidation, relapsed
 from router.core.guard.slices import PREFIX
 from router.core.records import Focus
 from router.kafka.follow import Follower
@@ -82,6 +82,7 @@ class Book:
     alerts: dict[str, OpenAlert] = field(default_factory=dict)
     heard: int = 0
     again: dict[str, Revalidation] = field(default_factory=dict)
+    released: dict[str, int] = field(default_factory=dict)  # by their pairs, and when
     focus: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -140,6 +141,7 @@ class GuardStage:
                 book = books[pool] = Book(guard, found["stepped_ms"], self._baseline(pool), self._sight(pool), alerts)
                 book.baseline.load(found.get("baseline"))
                 book.focus = {name: (factors[0], factors[1]) for name, factors in found["focus"].items()}
+                book.released = found.get("released", {})
                 for name, values in found["again"].items():
                     book.again[name] = Revalidation(guard.settings.margin, guard.settings.judge_power)
                     book.again[name].load(values)
@@ -250,10 +252,13 @@ class GuardStage:
             order = self._orders.get(scope)
             if name not in book.guard.fenced:
                 del book.again[name]
+            elif relapsed(book.released.get(name), book.guard.fenced[name]):
+                continue
             elif trial.passed and self._pools[pool].auto_release and order is not None and order.by == BY:
                 reason = f"{trial.pairs} shadow pairs show that it is within the margin again"
                 released = replace(order, active=False, reason=reason, at=to_rfc3339(unit.now_ms), expires_at=None)
                 unit.emit(self._control, f"{scope}/rollback".encode(), encode(released))
+                book.released[name] = book.stepped_ms
                 del book.again[name]
 
     def _look_closer(self, pool: str, book: Book, unit: UnitLike) -> None:
@@ -285,6 +290,8 @@ class GuardStage:
         self._tell(pool, alert, record, unit)
         if act:
             reason = f"{finding.signal}: {record.evidence['summary']} (alert {alert.id[:8]})"
+            if relapsed(book.released.get(name), finding.at_ms):
+                reason = f"bad again after shadow pairs had released it, so a person has to release it now; {reason}"
             order = Control(
                 scope=scope_of(pool, name),
                 action="rollback",
@@ -358,6 +365,7 @@ class GuardStage:
             "stepped_ms": book.stepped_ms,
             "alerts": {name: alert.dump() for name, alert in book.alerts.items()},
             "again": {name: trial.dump() for name, trial in book.again.items()},
+            "released": book.released,
             "focus": book.focus,
             "baseline": book.baseline.dump(),
         }
@@ -417,12 +425,13 @@ class GuardStage:
 def _to_tell(findings: list[Finding], alerts: Mapping[str, OpenAlert]) -> Finding | None:
     """Where people give units back: the one to open an alert for, or to tell again; the first, unless it is open already and another says something new.
 
-    What overlaps with an open alert is part of it: a slice of a stratum, a stratum of a slice.
+    What overlaps with an open alert is part of it: a slice of a stratum, a stratum of a slice. But no page is part of a watch.
     """
-    waiting = [name for name, alert in alerts.items() if alert.ordered_ms is None]
+    open_ = {name: alert.severity for name, alert in alerts.items() if alert.ordered_ms is None}
+    waiting = {"watch": [*open_], "page": [name for name, severity in open_.items() if severity == "page"]}
     for at, finding in enumerate(findings):
         known = finding.unit in alerts
-        part = any(name.startswith(PREFIX) != finding.is_slice for name in waiting)
+        part = any(name.startswith(PREFIX) != finding.is_slice for name in waiting[finding.severity])
         if not known and not part and (at == 0 or finding.evidence >= finding.threshold):
             return finding
     return next((one for one in findings if one.unit in alerts), None)

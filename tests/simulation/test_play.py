@@ -85,6 +85,14 @@ def test_what_was_fenced_comes_back_when_it_is_well_again():
     assert story.releases[0][0] > 2.5
 
 
+def test_a_judge_that_guesses_lets_a_bad_unit_come_back_once_and_not_again():
+    blind = STEP.model_validate(STEP.model_dump() | {"days": 14, "margin": 0.2, "judge": {"accuracy": 0.5}})
+    story = Player(blind, 3).play()
+    pages = [one.unit for _, one in story.findings if one.severity == "page"]
+    assert pages == ["math/hard", "math/hard"]
+    assert [unit for _, unit in story.releases] == ["math/hard"]
+
+
 def test_an_hours_bad_share_grows_linearly_and_comes_back():
     world = STEP.model_validate(
         STEP.model_dump()

@@ -232,6 +232,28 @@ def test_what_shadow_pairs_show_to_be_well_is_released_where_the_pool_says_so(au
         assert one.alerts()[-1].state == "closed"
 
 
+def test_what_is_bad_again_after_its_pairs_released_it_waits_for_a_person() -> None:
+    """A judge that sees no difference where there is one."""
+    one = Installation(auto_rollback=True, auto_release=True)
+    one.hours(24, {})
+    one.hours(72, {"math/hard": 0.5})
+    for _ in range(12):
+        one.hours(1, {})
+        judge(one, 0.0, 100)
+    one.log.advance(60_000, step_ms=20_000)
+    one.hours(96, {"math/hard": 0.5})
+    one.restart()
+    assert [order.active for order in one.orders()] == [True, False, True]
+    for _ in range(12):
+        one.hours(1, {})
+        judge(one, 0.0, 100)
+    one.log.advance(60_000, step_ms=20_000)
+    assert [order.active for order in one.orders()] == [True, False, True]
+    assert one.orders()[-1].reason.startswith(
+        "bad again after shadow pairs had released it, so a person has to release it now; "
+    )
+
+
 def test_the_alert_says_whose_answers_are_bad() -> None:
     one = Installation(auto_rollback=False)
     one.hours(12, {})

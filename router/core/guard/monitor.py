@@ -6,6 +6,7 @@ whole cohorts, whatever model answered in the end.
 
 - A unit alarms when its test says so. A judge may be wrong: where people review, too, its word needs their support, or more evidence, and is then
   a ``watch``, not a ``page``; as is what reviews since the change began contradict, by saying that the pilot is well within half the margin.
+- A ``watch`` hides no ``page`` of another stratum, however much evidence it has.
 - Of units that overlap, the one with most evidence is named, a stratum rather than a slice: a bad stratum shows in every slice that it is part of.
   ``slice/all`` is everything: where a provider swaps the model behind a name, no stratum is the culprit.
 - A unit that was given back to the baseline (``fence``) is out of all tests, and those of overlapping units begin anew.
@@ -198,7 +199,7 @@ class Guard:
         if any(name.startswith(PREFIX) for name in due):
             due |= {name for name, unit in watched if unit.evidence >= self.threshold(name) - _NEARLY}
         ranked = sorted(due, key=lambda name: _HANDICAP * name.startswith(PREFIX) - self.units[name].evidence)
-        return [self._finding(self.units[name], now_ms, bias) for name in ranked]
+        return _pages_first([self._finding(self.units[name], now_ms, bias) for name in ranked])
 
     def _doubt(self, unit: Unit) -> float:
         """What is asked beyond the threshold: of a judge's word alone, where people review, too, and have not found the same."""
@@ -334,3 +335,13 @@ class Guard:
         guard.baseline.load(found.get("baseline", {}))
         guard.units = {name: Unit.load(name, guard.grid, one) for name, one in found["units"].items()}
         return guard
+
+
+def _pages_first(found: list[Finding]) -> list[Finding]:
+    """Where the first is a watch: the first page before it. But no slice before a stratum, for a bad stratum shows in its slices, too."""
+    if not found or found[0].severity == "page":
+        return found
+    for at, one in enumerate(found):
+        if one.severity == "page" and one.evidence >= one.threshold and one.is_slice <= found[0].is_slice:
+            return [one, *found[:at], *found[at + 1 :]]
+    return found

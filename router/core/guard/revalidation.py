@@ -3,6 +3,9 @@
 The hypothesis is that the cheap model is worse by the margin m or more: E[d] >= J m, d the judge's verdict in -1..1 (1: worse) and J what it
 sees of a difference. For 0 <= l <= 1/2 the factor 1 + l (J m - d) has an expectation of at most 1 then, so the mean over some l of the products is
 a test martingale started at a fixed time: the chance that it ever reaches 1/alpha, and a unit that is too bad is released, is at most alpha (Ville).
+
+All that is only as true as the judge. One that guesses sees no difference anywhere, and would let a bad unit come back again and again; so a unit
+that its pairs released comes back by them no second time within ``RELAPSE_MS``.
 """
 
 from __future__ import annotations
@@ -12,8 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from router.core.guard.detector import DAY_MS
+
 #: Chance that a unit which is worse by the margin is ever released.
 ALPHA: Final = 0.01
+#: What alarms again so soon after its pairs let it come back: they were wrong of it, and a person has to release it.
+RELAPSE_MS: Final = 60 * DAY_MS
 _STAKES: Final = np.array([0.05, 0.1, 0.2, 0.4])
 
 
@@ -48,3 +55,8 @@ class Revalidation:
         """The inverse of ``dump``."""
         self.pairs, log_m = values
         self._log_m = np.array(log_m)
+
+
+def relapsed(released_ms: int | None, now_ms: int) -> bool:
+    """Whether a unit that alarms now did so soon after its pairs had released it, if they have."""
+    return released_ms is not None and now_ms < released_ms + RELAPSE_MS

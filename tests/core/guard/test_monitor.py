@@ -131,10 +131,10 @@ def test_opinions_of_one_conversation_are_bounded():
     assert one.units["code/hard"].since("review", 0)[1].n == 4
 
 
-def thumbs(one, hours, *, reviews_bad=None):
+def thumbs(one, hours, *, reviews_bad=None, first=0):
     """Users put thumbs down on the pilot twice as often; reviews, where there are any, see ``reviews_bad`` of 60."""
     place, found = Place("code/hard"), []
-    for hour in range(hours):
+    for hour in range(first, first + hours):
         now_ms = hour * HOUR_MS
         for arm in ("pilot", "reference"):
             one.requests(place, arm, 1000, now_ms)
@@ -156,6 +156,22 @@ def test_thumbs_that_reviews_contradict_are_watched():
     found = thumbs(guard(), 24, reviews_bad=3)
     assert found
     assert {one.severity for one in found} == {"watch"}
+
+
+def test_a_watch_hides_no_page_of_another_stratum():
+    """Thumbs that reviews contradict in one stratum, and not long after it bad answers in another."""
+    one = guard()
+    for hour in range(48):
+        for arm, bad in (("reference", 1), ("pilot", 6)) if hour >= 24 else ():
+            reviewed(one, Place("chat/easy"), arm, bad, 20, hour * HOUR_MS)
+        found = thumbs(one, 1, reviews_bad=3, first=hour)
+        if any(each.unit == "chat/easy" and each.evidence >= each.threshold for each in found):
+            break
+    first, *others = found
+    assert (first.unit, first.severity) == ("chat/easy", "page")
+    (watched,) = [each for each in others if each.unit == "code/hard"]
+    assert watched.severity == "watch"
+    assert watched.evidence > first.evidence
 
 
 def test_a_fence_takes_its_unit_out_of_all_tests():
