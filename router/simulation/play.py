@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -95,7 +95,14 @@ class Player:
         self._watched_ms: dict[str, int] = {}
         self._baseline_ms = 0
         tenants = sorted({cell.tenant for cell in self.stream.cells}, key=str)
-        self._of_tenant = {one: np.array([cell.tenant == one for cell in self.stream.cells]) for one in tenants}
+        units = [name for name in self.stream.units if name != ALL]
+        self._places = [Place(name, tenant=tenant) for name in units for tenant in tenants]
+        self._inside = np.zeros(
+            (len(self.stream.cells), len(self._places)), dtype=np.int64
+        )  # cell, place: 1 if it is there
+        for at, place in enumerate(self._places):
+            mine = [cell.tenant == place.tenant for cell in self.stream.cells]
+            self._inside[:, at] = self.stream.units[place.stratum] & mine
 
     def play(self, tell: Callable[[float], None] | None = None) -> Story:
         """From the first hour to the last."""
@@ -150,17 +157,14 @@ class Player:
         return names[-2] if alternates and hour % 2 else names[-1]
 
     def _count(self, found: Hour, pilot: NDArray[np.int64], now_ms: int) -> None:
-        for name, inside in self.stream.units.items():
-            if name in self.guard.fenced or name == ALL:
+        each = np.where(self._fenced, 0, np.stack([pilot, found.reference])) @ self._inside
+        for place, of_pilot, of_reference in zip(self._places, *each.tolist(), strict=True):
+            if place.stratum in self.guard.fenced:
                 continue
-            inside = inside & ~self._fenced  # noqa: PLW2901
-            for tenant, mine in self._tenants(inside):
-                place = Place(name, tenant=tenant)
-                self.guard.requests(place, "pilot", int(pilot[mine].sum()), now_ms)
-                self.guard.requests(place, "reference", int(found.reference[mine].sum()), now_ms)
-
-    def _tenants(self, inside: NDArray[np.bool_]) -> Iterable[tuple[str | None, NDArray[np.bool_]]]:
-        return ((tenant, inside & mine) for tenant, mine in self._of_tenant.items())
+            if of_pilot:
+                self.guard.requests(place, "pilot", of_pilot, now_ms)
+            if of_reference:
+                self.guard.requests(place, "reference", of_reference, now_ms)
 
     def _thumbs(self, found: Hour, pilot: NDArray[np.int64], now_ms: int) -> None:
         thumbs = self.world.thumbs
@@ -251,13 +255,16 @@ class Player:
         inside = self.stream.units.get(unit)
         if inside is None:
             return []
+        owed = self._owed[unit, what] = min(self._owed.get((unit, what), 0.0) + expected, 50.0)
+        if owed < 1.0:
+            return []
         weights = np.where(inside & (self._fenced if fenced else ~self._fenced), count, 0).astype(float)
-        owed = min(self._owed.get((unit, what), 0.0) + expected, 50.0)
-        number = min(int(owed), int(weights.sum()))
-        self._owed[unit, what] = owed - number
+        total = weights.sum()
+        number = min(int(owed), int(total))
+        self._owed[unit, what] -= number
         if not number:
             return []
-        return [int(cell) for cell in self._random.choice(len(weights), number, p=weights / weights.sum())]
+        return [int(cell) for cell in self._random.choice(len(weights), number, p=weights / total)]
 
     def _say(self, said: tuple[str, float], arm: str, cell: int, asked_ms: int, delay_h: float) -> None:
         at_ms = asked_ms + round(delay_h * HOUR_MS)

@@ -111,7 +111,10 @@ class Unit:
         self.hours.setdefault(at_ms // HOUR_MS, [0.0, 0.0])[arm == "pilot"] += count
         self._sums("requests", at_ms)[arm == "pilot"].n += count
         if tenant is not None:
-            self.tenants.setdefault(self._bucket(tenant), Tenant()).requests += count
+            name = self._bucket(tenant)
+            if name not in self.tenants:
+                self.tenants[name] = Tenant()
+            self.tenants[name].requests += count
 
     def event(
         self, signal: str, arm: Arm, asked_ms: int, now_ms: int, *, bad: float = 1.0, tenant: str | None = None
@@ -287,7 +290,10 @@ class Unit:
         return tenant if tenant in self.tenants or len(self.tenants) < _TENANTS_KEPT - 1 else _OTHERS
 
     def _sums(self, signal: str, at_ms: int) -> list[Sums]:
-        return self.days.setdefault(at_ms // DAY_MS, {}).setdefault(signal, [Sums(), Sums()])
+        signals = self.days.setdefault(at_ms // DAY_MS, {})
+        if (found := signals.get(signal)) is None:
+            found = signals[signal] = [Sums(), Sums()]
+        return found
 
     def _forget(self, now_ms: int) -> None:
         hour, day = now_ms // HOUR_MS, now_ms // DAY_MS
