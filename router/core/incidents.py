@@ -11,7 +11,7 @@ At most one alert a signal and model is open: it is opened once and closed once,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import xxhash
 
@@ -19,6 +19,7 @@ from router.contract.records import Alert, AlertAction, HealthState
 from router.contract.times import to_rfc3339
 
 UNPRICED_FORGOTTEN_MS = 3_600_000
+SIGNALS: Final = ("model_down", "cost_unknown")
 
 AlertState = Literal["open", "closed"]
 
