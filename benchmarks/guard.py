@@ -1,6 +1,6 @@
 """How soon the guard sees what is wrong, how often it cries for nothing, and what other detectors would have seen.
 
-    python benchmarks/guard.py [--seeds 20] [--other-seeds 20] [--worlds main step calm] [--folder FOLDER] [--picture FOLDER] [--page FILE] [--json]
+    python benchmarks/guard.py [--seeds 20] [--other-seeds 20] [--compared-on 20] [--worlds main step calm] [--folder FOLDER] [--picture FOLDER] [--page FILE] [--json]
 
 Every shipped world is played through the guard once a seed (``pointsman simulate``), and once more for other detectors, which hear the same requests
 and thumbs, and reviews and shadow pairs that are spread evenly over all strata, for they ask for none. They get as many reviews as the guard
@@ -62,8 +62,9 @@ def measure(asked: Namespace) -> Report:
     seeds = {name: range(asked.first_seed, asked.first_seed + count) for name, count in counts.items()}
     found = {name: _each(asked.workers, partial(runs.guarded, folder, name), seeds[name]) for name in asked.worlds}
     knobs = _knobs(asked, folder)
+    heard = {name: each if name in REQUIRED else each[: asked.compared_on] for name, each in seeds.items()}
     compared = {
-        name: _each(asked.workers, partial(_compare, folder, name, knobs), seeds[name]) for name in asked.worlds
+        name: _each(asked.workers, partial(_compare, folder, name, knobs), heard[name]) for name in asked.worlds
     }
     for name in asked.worlds:
         _world(report, name, found[name], compared[name])
@@ -71,7 +72,13 @@ def measure(asked: Namespace) -> Report:
     _others(report, found, compared)
     _coverage(report, found)
     _alone(report)
-    report.details |= {"seeds": counts, "knobs": knobs, "runs": _short(found), "others": _days_of(compared)}
+    report.details |= {
+        "seeds": counts,
+        "compared": {name: len(each) for name, each in compared.items()},
+        "knobs": knobs,
+        "runs": _short(found),
+        "others": _days_of(compared),
+    }
     if asked.page is not None:
         page.write(asked.page, report.fields, report.details)
     if asked.picture is not None:
@@ -185,8 +192,9 @@ def _world(report: Report, name: str, found: list[Json], compared: list[Json]) -
 
 def _false_alarms(report: Report, found: dict[str, list[Json]], compared: dict[str, list[Json]]) -> None:
     for name, each in found.items():
-        days = worlds.read(name).days * len(each)
-        false = round(sum(one["false_alarms_per_100_days"] for one in each) * worlds.read(name).days / 100)
+        length = worlds.read(name).days
+        days = length * len(each)
+        false = round(sum(one["false_alarms_per_100_days"] for one in each) * length / 100)
         low, high = poisson(false)
         quiet = name == "calm"
         cusum = sum(one["cusum, strata"]["false"] for one in compared[name])
@@ -194,7 +202,7 @@ def _false_alarms(report: Report, found: dict[str, list[Json]], compared: dict[s
             f"{name}: false alarms",
             round(100 * false / days, 3),
             f"per 100 days ({false} in {days:,.0f}; 95 %: {100 * low / days:.2f} to {100 * high / days:.2f})",
-            reference=round(100 * cusum / days, 3),
+            reference=round(100 * cusum / (length * len(compared[name])), 3),
             reference_is="CUSUM by stratum",
             goal="<= 1" if quiet else "",
             met=100 * false / days <= 1 if quiet else None,
@@ -304,6 +312,7 @@ def main() -> None:
     kept = os.environ.get(FOLDER)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--other-seeds", type=int, help=f"of the worlds other than {', '.join(sorted(REQUIRED))}")
+    parser.add_argument("--compared-on", type=int, metavar="RUNS", help="of those worlds, by other detectors")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--worlds", nargs="*", default=worlds.names(), metavar="WORLD")
     parser.add_argument("--tuned-on", type=int, default=TUNED_ON, metavar="RUNS", help="calm runs, 100 days each")

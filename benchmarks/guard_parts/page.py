@@ -46,10 +46,15 @@ def tables(fields: Json, details: Json) -> list[str]:
         )
     medians = fields["others_days_to_alarm_median"]
     called = list(dict.fromkeys(key.partition(": ")[2] for key in medians))
-    lines += ["", f"| median days to alarm | guard | {' | '.join(called)} |", f"|---|{'---:|' * (1 + len(called))}"]
+    lines += [
+        "",
+        f"| median days to alarm | guard | runs of others | {' | '.join(called)} |",
+        f"|---|{'---:|' * (2 + len(called))}",
+    ]
     for name in fields["guard_missed"]:
         days = [_days(medians[f"{name}: {one}"]) for one in called]
-        lines.append(f"| {name} | {_days(fields['guard_days_to_alarm_median'][name])} | {' | '.join(days)} |")
+        guard, runs = _days(fields["guard_days_to_alarm_median"][name]), details["compared"][name]
+        lines.append(f"| {name} | {guard} | {runs} | {' | '.join(days)} |")
     return lines
 
 

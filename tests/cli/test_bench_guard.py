@@ -111,7 +111,7 @@ def test_the_pages_tables_are_replaced_and_nothing_else(tmp_path):
         "guard_false_alarms_at_most": {"main": 0.2, "calm": 0.4},
         "others_days_to_alarm_median": {"main: cusum, strata": None},
     }
-    details = {"seeds": {"main": 20, "calm": 3}, "runs": {"main": [], "calm": []}}
+    details = {"seeds": {"main": 20, "calm": 3}, "compared": {"main": 4}, "runs": {"main": [], "calm": []}}
     for _ in range(2):
         page.write(file, fields, details)
     text = file.read_text()
@@ -119,7 +119,7 @@ def test_the_pages_tables_are_replaced_and_nothing_else(tmp_path):
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert text.count("| main | 20 | 0.5 | never | 2 | 90% | 76% |") == 1
-    assert "| main | 0.5 | never |" in text
+    assert "| main | 0.5 | 4 | never |" in text
     assert set(others.KINDS) == {"cusum", "page-hinkley", "adwin", "dashboard"}
 
 
