@@ -17,6 +17,7 @@ from router.core.slicing import KIND, VOCABULARY
 if TYPE_CHECKING:
     from router.config import Config
     from router.contract.records import Control
+    from router.history.what_if import Change
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -30,7 +31,9 @@ def signed(command: Callable[..., Any]) -> Callable[..., Any]:
 def standing(command: Callable[..., Any]) -> Callable[..., Any]:
     """How long an order stands, and whether it is only shown."""
     command = click.option("--for", "for_", metavar="TIME", help="Expires after 90s, 30m, 2h or 1d.")(command)
-    return click.option("--dry-run", is_flag=True, help="Show what would be ordered, order nothing.")(command)
+    return click.option("--dry-run", is_flag=True, help="Show the order, and what it would change; order nothing.")(
+        command
+    )
 
 
 @click.command
@@ -155,6 +158,8 @@ def release(config: Config, scope: str, action: str | None, *, by: str, reason: 
         asyncio.run(control.send(client, topic, released))
     for one in released:
         click.echo(f"{'would release' if dry_run else 'released'}: {one.action} {one.scope}")
+    if dry_run:
+        _say_what_if(config, released)
 
 
 def _order(
@@ -183,7 +188,8 @@ def _order(
     made = control.order(
         scope, action, args, by=by, reason=reason, now_ms=_now_ms(), for_s=seconds(for_) if for_ else None
     )
-    topic = Names(config.kafka.prefix).of("control")
+    names = Names(config.kafka.prefix)
+    topic = names.of("control")
     taken: list[Control] = []
     if action == "rollout":
         taken = control.overruled(asyncio.run(control.standing(client_of(config), topic)), made, _now_ms())
@@ -193,6 +199,8 @@ def _order(
     if taken:
         what = "1 narrower order" if len(taken) == 1 else f"{len(taken)} narrower orders"
         click.echo(f"{'would take' if dry_run else 'took'} back {what} of the rollout's own, which would go before it")
+    if dry_run:
+        _say_what_if(config, [made, *taken])
 
 
 def _say(made: Control, *, dry_run: bool) -> None:
@@ -202,6 +210,37 @@ def _say(made: Control, *, dry_run: bool) -> None:
     if not dry_run:
         click.echo("in force on every router within 2 s")
         click.echo(f'undo: pointsman release {made.scope} {made.action} --by {made.by} --reason "..."')
+
+
+def _say_what_if(config: Config, given: list[Control]) -> None:
+    """What orders would change of the traffic of the last hour, where there is any."""
+    import asyncio
+
+    from router import control
+    from router.cli.status_units import dollars
+    from router.contract.errors import Unavailable
+    from router.contract.topics import Names
+    from router.history.what_if import what_if
+
+    async def change() -> Change | None:
+        client, names = client_of(config), Names(config.kafka.prefix)
+        return await what_if(client, names, await control.standing(client, names.of("control")), given, _now_ms())
+
+    try:
+        found = asyncio.run(change())
+    except (Unavailable, ConfigError) as error:
+        click.echo(f"what it would change is not known: {error}")
+        return
+    if found is None:
+        return
+    if not found.requests:
+        click.echo("what it would change is not known: no decisions in the last hour")
+        return
+    click.echo(f"of the {found.requests:,} requests of the last hour {found.moved:,} would go elsewhere")
+    for (before, after), count in found.moves.most_common():
+        click.echo(f"  {count:>9,}  {before} -> {after}")
+    if found.moved:
+        click.echo(f"their expected cost: {dollars(found.cost_now_nano_usd)} -> {dollars(found.cost_then_nano_usd)}")
 
 
 def _a_slice_that_is(scope: str, action: str) -> None:

@@ -19,7 +19,8 @@ import orjson
 import xxhash
 
 from router.contract.errors import PointsmanError
-from router.contract.records import Action, HealthState
+from router.contract.records import Action, Control, HealthState
+from router.contract.times import from_rfc3339
 from router.core.bandit.squarecb import Regression, regression_of
 from router.core.cascade import Calibrated, CascadeFacts
 from router.core.price import Price
@@ -124,6 +125,18 @@ class StandingOrder:
         return self.expires_at_ms is None or at_ms < self.expires_at_ms
 
 
+def standing_order(control: Control) -> StandingOrder:
+    """An active control record as the snapshot has it."""
+    percent = control.args.get("percent")
+    return StandingOrder(
+        scope=control.scope,
+        action=control.action,
+        model=control.args.get("model") if control.action == "pin" else None,
+        percent=None if percent is None or control.action not in {"rollout", "holdout"} else float(percent),
+        expires_at_ms=None if control.expires_at is None else from_rfc3339(control.expires_at),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What the standing orders say about one request's traffic. ``fence``: the scope that it was rolled back by, if that is a slice."""
@@ -209,6 +222,19 @@ class Snapshot:
             _by_scope=by_scope,
             _of_slices=any(_SLICE in scope for scope, _ in by_scope),
             _looks_at_slices=any(unit.startswith(_UNIT) for _, unit in focus or ()),
+        )
+
+    def with_orders(self, orders: Iterable[StandingOrder]) -> Snapshot:
+        """The same world under other standing orders."""
+        return Snapshot.build(
+            models=self.models,
+            pools=self.pools,
+            tenants=self.tenants,
+            weights=self.weights,
+            health=self.health,
+            orders=orders,
+            classifier=self.classifier,
+            focus=self.focus,
         )
 
     def canonical(self) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 from router.config import Config, ModelConfig, PoolConfig
 from router.contract.codec import decode, decode_control, from_rfc3339
 from router.contract.errors import BadRecord
-from router.contract.records import CascadeThreshold, Checks, Control, Health, Weights
+from router.contract.records import CascadeThreshold, Checks, Health, Weights
 from router.contract.topics import DAY_MS
 from router.core.artefact import Artefact, ArtefactError
 from router.core.bandit.squarecb import regression_of
@@ -30,6 +30,7 @@ from router.core.snapshot import (
     Snapshot,
     StandingOrder,
     StratumWeights,
+    standing_order,
     two_digits,
 )
 from router.core.survey import Quiet, Template
@@ -210,18 +211,6 @@ class SnapshotFollower(Follower):
 
     def _take(self, record: Any) -> None:
         self._appliers[record.topic](record.key or b"", record.value)
-
-
-def standing_order(control: Control) -> StandingOrder:
-    """An active control record as the snapshot has it."""
-    percent = control.args.get("percent")
-    return StandingOrder(
-        scope=control.scope,
-        action=control.action,
-        model=control.args.get("model") if control.action == "pin" else None,
-        percent=None if percent is None or control.action not in {"rollout", "holdout"} else float(percent),
-        expires_at_ms=None if control.expires_at is None else from_rfc3339(control.expires_at),
-    )
 
 
 def model_facts(name: str, config: Config) -> ModelFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 from benchmarks.system import request, requests, wait_for
 
@@ -111,6 +112,10 @@ def test_a_bad_language_is_given_back_in_all_strata_and_nothing_else_is(system):
         return {one["router"]["model"] for one in answers(f"sliced-{name}-{dice.random()}", texts, 40)}
 
     assert wait_for(lambda: models("after", CYRILLIC) == {"large"}, 20)
+    shown = system.run("rollback", "pool:sliced", "--by", "ann", "--reason", "all of it?", "--dry-run").stdout
+    assert re.search(
+        r"of the [\d,]+ requests of the last hour [\d,]+ would go elsewhere\n +[\d,]+  small -> large\n", shown
+    )
     assert models("beside", LATIN) == {"small", "large"}
     system.run("release", FENCE, "rollback", "--by", "ann", "--reason", "mended")
     assert wait_for(lambda: "small" in models("again", CYRILLIC), 20)
