@@ -435,7 +435,11 @@ def test_the_sasl_password_comes_from_a_variable_or_a_file(tmp_path):
             with_pool("models = ['small', 'large']\nshadow_percent = 5\njudge = 'large'"),
             "pools.auto.judge: is one of the two",
         ),
-        (SMALLEST + "[tenants.acme]\nbudget_usd_per_day = 5", "tenants.acme.budget_usd_per_day: not there yet"),
+        (SMALLEST + "[tenants.acme]\nweight = 5", "tenants.acme.weight: not there yet"),
+        (
+            SMALLEST + "[tenants.acme]\nbudget_usd_per_day = 5\nsoft_usd_per_day = 5",
+            "tenants.acme.soft_usd_per_day: is no warning: requests are refused from 5 USD on",
+        ),
     ],
 )
 def test_check_warns_of_what_is_missing_or_in_vain(text, line):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig
+from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig, TenantConfig
 from router.config.problems import Problem, did_you_mean
 from router.config.redact import redactor
 from router.config.section import Section
@@ -22,12 +22,7 @@ SLICE = "slice"
 #: Of ``core.survey.MOST_USERS``.
 MOST_ASKED = 300_000
 #: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
-NOT_YET_TENANT = {
-    "budget_usd_per_day": None,
-    "requests_per_minute": None,
-    "tokens_per_minute": None,
-    "weight": 1.0,
-}
+NOT_YET_TENANT = {"weight": 1.0}
 
 
 def contradictions(config: Config) -> Iterator[Problem]:
@@ -252,6 +247,7 @@ def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
                 "will stay at its first stage: nobody looks at answers (reviews_per_day, or shadow_percent and judge)",
             )
     for name, tenant in config.tenants.items():
+        yield from _tenant(f"tenants.{name}", tenant, config)
         yield from _in_vain(f"tenants.{name}", tenant, NOT_YET_TENANT)
 
 
@@ -267,6 +263,18 @@ def _shadow(key: str, pool: PoolConfig) -> Iterator[Problem]:
         yield f"{key}.shadow_usd_per_day", "has no effect without shadow_percent"
     if pool.shadow_percent > 0 and pool.judge in pool.models:
         yield f"{key}.judge", "is one of the two that are compared, and models like their own answers"
+
+
+def _tenant(key: str, tenant: TenantConfig, config: Config) -> Iterator[Problem]:
+    """What a tenant's table asks for in vain."""
+    for span in ("day", "month"):
+        soft, hard = getattr(tenant, f"soft_usd_per_{span}"), getattr(tenant, f"budget_usd_per_{span}")
+        if soft is not None and hard is not None and soft >= hard:
+            yield f"{key}.soft_usd_per_{span}", f"is no warning: requests are refused from {hard} USD on"
+    if "day" in tenant.limits or "month" in tenant.limits:
+        for name, model in config.models.items():
+            if model.unpriced:
+                yield key, f'its budget does not see what model "{name}" costs: it is unpriced'
 
 
 def _in_vain(key: str, table: Section, not_yet: Mapping[str, object]) -> Iterator[Problem]:

@@ -306,23 +306,47 @@ class PoolConfig(Section):
 
 
 class TenantConfig(Section):
-    """Limits of one tenant. A tenant without a table has none, and is shown as ``other`` in metrics."""
+    """Limits of one tenant. The table ``other`` holds those of all tenants without one, together.
+
+    Minutes, days and months are those of the calendar, in UTC. See ``docs/tenants.md``.
+    """
 
     budget_usd_per_day: Usd | None = None
-    """Spending after which requests are refused."""
+    """Spending beyond which requests are refused with ``budget_exceeded``. A call counts with the most that it can cost until that is known."""
+    budget_usd_per_month: Usd | None = None
+    """The same of a calendar month."""
+    soft_usd_per_day: Usd | None = None
+    """Spending from which on there is an alert, and nothing else."""
+    soft_usd_per_month: Usd | None = None
+    """The same of a calendar month."""
     requests_per_minute: Positive | None = None
-    """Limit."""
+    """Requests beyond it are refused with ``rate_limited``."""
     tokens_per_minute: Positive | None = None
-    """Limit, prompt tokens."""
+    """The same of prompt tokens."""
     pools: tuple[Name, ...] = ()
     """Pools it may use; all if empty."""
     weight: Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
     """Its share when tenants wait for each other."""
 
     @property
-    def budget_nano_usd_per_day(self) -> int | None:
-        """The budget in nano-dollars."""
-        return None if self.budget_usd_per_day is None else nano_usd(self.budget_usd_per_day)
+    def limits(self) -> dict[Literal["requests", "tokens", "day", "month"], int]:
+        """Those that there are, by what they limit; money in nano-dollars."""
+        given: dict[Literal["requests", "tokens", "day", "month"], int | None] = {
+            "requests": self.requests_per_minute,
+            "tokens": self.tokens_per_minute,
+            "day": None if self.budget_usd_per_day is None else nano_usd(self.budget_usd_per_day),
+            "month": None if self.budget_usd_per_month is None else nano_usd(self.budget_usd_per_month),
+        }
+        return {kind: limit for kind, limit in given.items() if limit is not None}
+
+    @property
+    def soft_limits(self) -> dict[Literal["requests", "tokens", "day", "month"], int]:
+        """Those that there are, in nano-dollars; of money only."""
+        given: dict[Literal["requests", "tokens", "day", "month"], Decimal | None] = {
+            "day": self.soft_usd_per_day,
+            "month": self.soft_usd_per_month,
+        }
+        return {kind: nano_usd(limit) for kind, limit in given.items() if limit is not None}
 
 
 class Rule(Section):

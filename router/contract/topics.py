@@ -77,6 +77,11 @@ TOPICS = (
     Topic("redispatch.batch", "request id", None, "settle", "route"),
     Topic("spending", "pool", None, "settle", "route"),
     Topic("spending.batch", "pool", None, "settle", "route"),
+    # What each tenant may use, lent to lanes of route; and settle's word on what calls of limited tenants have cost.
+    Topic("leases.wanted", "tenant", None, "route", "route"),
+    Topic("leases", "tenant", None, "route, settle", "route"),
+    Topic("leases.batch", "tenant", None, "route, settle", "route"),
+    Topic("tenants", "tenant", None, "route", "web", cleanup="compact"),
     Topic("usage", "request id", None, "settle", "account, watch"),
     Topic("pairs", "pool/stratum", None, "settle", "watch"),
     Topic("focus", "pool/stratum", None, "watch", "every router", cleanup="compact"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from router.contract.records import Cohort, FeedbackKind, FeedbackSource, Lane, Origin, Reason, Status
+from router.core.lease import Ask, Grant, Kind
 from router.core.mirror import Mirror
 
 #: Signal of a record of ``alerts`` that is no alarm, and closed: a model answers under a name that its provider never gave before.
@@ -31,6 +32,9 @@ class Order:
     ``answer``: where the outcome lies that a judge (reason ``judge``) is to look at. ``mirror``: of a shadow, and of the judge of a pair;
     such an order comes after the result, and what becomes of it changes nothing.
     ``last_error`` is the code that the result will carry if nothing is left to try.
+
+    Route gives itself one, too (``parked_ms``: when the request began to wait for its tenant's lease): settle's again, or that of a first attempt, with
+    reason ``routed`` and without ``first``.
     """
 
     request_id: str
@@ -40,12 +44,13 @@ class Order:
     origin: Origin
     at_ms: int
     deadline_at_ms: int
-    first: First
+    first: First | None
     prefer: str | None = None
     exclude: tuple[str, ...] = ()
     last_error: str | None = None
     answer: Origin | None = None
     mirror: Mirror | None = None
+    parked_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,49 @@ class Spending:
     charged: int
     cost: int
     shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """``llm.leases.wanted`` (key: the tenant's table): what a lane of route says to the owner of a tenant's limits (``core.lease``)."""
+
+    tenant: str
+    lane: Lane
+    partition: int
+    asks: list[Ask]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantNews:
+    """``llm.leases[.batch]``, into the partition of the lane: of a tenant's limits, ``grants`` by their owner, or ``charges`` by settle.
+
+    A charge is offset of the request, attempt, and the nano-dollars that the attempt has cost.
+    """
+
+    tenant: str
+    grants: list[Grant] = field(default_factory=list)
+    charges: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitState:
+    """One limit, in the window that ends at ``ends_ms``: ``lent`` to lanes, ``used`` of that. ``limit``, ``soft``: ``None`` where there is none."""
+
+    kind: Kind
+    ends_ms: int
+    limit: int | None
+    soft: int | None
+    lent: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantState:
+    """``llm.tenants`` (compacted, key: the tenant's table): how a tenant's limits stand, told by their owner."""
+
+    tenant: str
+    limits: list[LimitState]
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

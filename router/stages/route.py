@@ -10,16 +10,18 @@ Rules
 - Nothing is decided without a fresh snapshot, and each version is in the log before the first decision that names it.
 - Whatever would make a record that no broker takes is refused here, where it can be said.
 - A shadow, or the judge of a pair, comes after the result: where it cannot be sent it is dropped, and nobody is told.
+- What a tenant with limits may not use is refused; what may come in time waits in the table and is read again (``route_leases``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from router.contract.codec import encode
+from router.contract.codec import decode, encode
 from router.contract.errors import Code, PointsmanError, RejectCode
 from router.contract.records import DEFAULT_DEADLINE_MS, Lane, Origin
 from router.contract.requests import BadRequest, decode_request
@@ -27,7 +29,7 @@ from router.contract.topics import DAY_MS, MIB
 from router.core.audit import decision_record
 from router.core.decide import decide
 from router.core.facts import Assignment, Choice, Refusal, RequestFacts
-from router.core.records import Order, Spending
+from router.core.records import Order, Spending, TenantNews
 from router.core.review_sample import score_of
 from router.core.slip import Slip, sign
 from router.core.snapshot import PoolFacts, Snapshot
@@ -41,15 +43,18 @@ from router.stages import route_sessions
 from router.stages.admission import Admission
 from router.stages.context import Context
 from router.stages.headers import passed_on
+from router.stages.leases import Leases as Owners
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
+from router.stages.route_leases import Gate, place_of
 from router.stages.route_paces import Paces, name_of
 from router.stages.route_profiles import TELL_EVERY_MS
-from router.stages.route_records import facts_of, request_time_ms, slip_of
+from router.stages.route_records import anew, facts_of, request_time_ms, slip_of
 from router.stages.route_refusals import MAX_SLIP_CHARACTERS, Refusals
 from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
 from router.stages.route_surveys import Surveys
-from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of, surveys_by_pool
+from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of, price_of, surveys_by_pool
 from router.stages.taxonomy import Asking, Kind
+from router.stages.tenants import Tenants
 
 #: A duplicate is dropped at once only this long: far less than settle remembers any id.
 RECENT_MS = 60_000
@@ -76,6 +81,10 @@ class Route:
         self._requests = names.of(f"requests{suffix}")
         self._redispatch = names.of(f"redispatch{suffix}")
         self._spending = names.of(f"spending{suffix}")
+        self._leases, self._wanted = names.of(f"leases{suffix}"), names.of("leases.wanted")
+        self._tenants = Tenants(config)
+        prices = {name: (price_of(model), model.max_output_tokens) for name, model in config.models.items()}
+        self._gate = Gate(self._tenants, prices, lane)
         self._paced = any(pool.objective == "budget" for pool in config.pools.values())
         shadowing = [name for name, pool in config.pools.items() if pool.shadow_percent > 0]
         self._reviews_per_day = {
@@ -118,9 +127,22 @@ class Route:
         resources = (self._follower, self._bodies)
         return Stage(
             name=self._group,
-            sources=(self._requests, self._redispatch, *((self._spending,) if self._told else ())),
+            sources=(
+                self._requests,
+                self._redispatch,
+                *((self._spending,) if self._told else ()),
+                *((self._leases,) if self._tenants else ()),
+            ),
             outputs=frozenset(
-                {self._decisions, self._snapshots, self._dead, self._paces, self._profiles, *self._work.values()}
+                {
+                    self._decisions,
+                    self._snapshots,
+                    self._dead,
+                    self._paces,
+                    self._profiles,
+                    *self._work.values(),
+                    *((self._redispatch, self._wanted) if self._tenants else ()),
+                }
             ),
             handle=self.handle,
             tick=self.tick,
@@ -142,8 +164,12 @@ class Route:
         snapshot = self._follower.snapshots.current(unit.now_ms)
         if batch.tp.topic == self._spending:
             self._correct(batch, snapshot, unit)
+        elif batch.tp.topic == self._leases:
+            self._hear(batch, unit)
         else:
             self._decide(batch, snapshot, unit)
+        if self._tenants:
+            unit.index.leases.tell(self._tenants, self._wanted, self._lane, unit, look=False)
         unit.index.budgets.store(unit)
         unit.index.shadows.store(unit)
         unit.index.paces.store(unit)
@@ -159,6 +185,13 @@ class Route:
             if pool is not None and pool.objective == "budget":
                 unit.index.budgets.correct(pool, spending)
 
+    def _hear(self, batch: Batch, unit: UnitLike) -> None:
+        """Owners lend, calls have cost something: who waits for that goes on."""
+        for record in batch.records:
+            news = decode(TenantNews, record.value)
+            if (limits := self._tenants.limits.get(news.tenant)) is not None:
+                unit.index.leases.heard(limits, news, self._redispatch, unit)
+
     def _decide(self, batch: Batch, snapshot: Snapshot, unit: UnitLike) -> None:
         self._keep_snapshot(snapshot, unit)
         asked = [item for item in batch.prepared if isinstance(item, Asked)]
@@ -169,7 +202,8 @@ class Route:
         )
         for record, item in zip(batch.records, batch.prepared, strict=True):
             if isinstance(item, Asked):
-                self._route(record, item, next(kinds), snapshot, unit)
+                decided = self._beside if item.order is not None and item.order.mirror is not None else self._route
+                decided(record, item, next(kinds), snapshot, unit)
             elif item is not None:
                 self._refusals.turn_down(record, item, unit)
 
@@ -178,6 +212,9 @@ class Route:
         del now_ms
         unit.index.expire(unit, SESSIONS_A_TICK)
         unit.index.surveys.free(unit)
+        if self._tenants:
+            unit.index.leases.tick(self._tenants, self._redispatch, unit)
+            unit.index.leases.tell(self._tenants, self._wanted, self._lane, unit, look=True)
         if self._reviews_per_day:
             unit.index.paces.tell(self._paces, self._lane, unit)
         unit.index.profiles.tell(self._profiles, self._follower.snapshots.taxonomy, self._profile_every_ms, unit)
@@ -198,24 +235,26 @@ class Route:
         else:
             self._refusals.refuse_unread(record, bad_request(parsed, str(error)), key, unit, code=Code.INTERNAL_ERROR)
 
-    def _route(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
+    def _route(  # noqa: C901, PLR0912 - the way of a request, step by step
+        self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike
+    ) -> None:
         """Decide one attempt and send it on its way."""
-        parsed, order = asked.parsed, asked.order
-        if order is None:
-            if not unit.index.recent.add(parsed.request_id, unit.now_ms, self._recent_ms):
+        again = asked.order
+        if again is None:
+            if not unit.index.recent.add(asked.parsed.request_id, unit.now_ms, self._recent_ms):
                 return
             at_ms = request_time_ms(record, unit.now_ms)
-            deadline_at_ms = at_ms + (parsed.request.router.deadline_ms or self._default_deadline_ms)
+            deadline_at_ms = at_ms + (asked.parsed.request.router.deadline_ms or self._default_deadline_ms)
             origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
         else:
-            at_ms, deadline_at_ms, origin = order.at_ms, order.deadline_at_ms, order.origin
-        if order is not None and order.mirror is not None:
-            self._beside(record, asked, kind, snapshot, unit)
-            return
+            at_ms, deadline_at_ms, origin = again.at_ms, again.deadline_at_ms, again.origin
+            asked = asked if again.first is not None else replace(asked, order=None)  # it has waited for a lease
+        parsed, order = asked.parsed, asked.order
         key = self._session_key(asked)
         session = NO_SESSION if key is None else unit.index.session(unit, key)
         pool = snapshot.pools.get(parsed.model)
-        self._profile(asked, kind, pool, unit)
+        if again is None:
+            self._profile(asked, kind, pool, unit)
         paced = pool if pool is not None and pool.objective == "budget" else None
         purse = None if paced is None else unit.index.budgets.purse(paced)
         facts = facts_of(
@@ -228,6 +267,12 @@ class Route:
             pace=None if order is not None or pool is None else self._pace(pool, asked, kind, snapshot, unit),
         )
         found = decide(facts, snapshot)
+        if (limits := self._tenants.of(facts.tenant)) is not None and isinstance(found, Choice):
+            waits = again or anew(facts, lane=self._lane, origin=origin, at_ms=at_ms)
+            admitted = self._gate.admit(limits, facts, found, waits, unit, headers=record.headers)
+            if admitted is None:
+                return
+            found = admitted
         charged = None
         if paced is not None and order is None and isinstance(found, Choice):
             charged = unit.index.budgets.charge(paced, found)
@@ -248,9 +293,10 @@ class Route:
         if len(signed) > MAX_SLIP_CHARACTERS or (work is not None and len(work) > MAX_WORK_BYTES):
             if paced is not None and charged is not None:
                 unit.index.budgets.correct(paced, Spending(pool=paced.name, requests=1, charged=charged, cost=0))
-            self._refusals.turn_down(
-                record, Unusable(bad_request(parsed, "is too large, written out"), asked.key, order), unit
-            )
+            if limits is not None:
+                unit.index.leases.come_back(limits, place_of(origin.offset, facts.attempt), 0, unit)
+            error = bad_request(parsed, "is too large, written out")
+            self._refusals.turn_down(record, Unusable(error, asked.key, again), unit)
         elif isinstance(found, Refusal):
             self._refusals.emit(found, slip, signed, record, unit)
         else:
@@ -395,6 +441,8 @@ class Route:
 
 
 def build(context: Context) -> list[Stage]:
-    """The stages ``route`` and ``route-batch``; they decide by the same snapshot."""
+    """The stages ``route`` and ``route-batch``, which decide by the same snapshot; and ``leases``, where a tenant has limits."""
     follower = SnapshotFollower(context)
-    return [Route(context, "interactive", follower).stage(), Route(context, "batch", follower).stage()]
+    stages = [Route(context, "interactive", follower).stage(), Route(context, "batch", follower).stage()]
+    tenants = Tenants(context.config)
+    return [*stages, Owners(context, tenants).stage()] if tenants else stages

@@ -34,6 +34,7 @@ from router.core.slicing import slices_of
 from router.core.tokens import TokenCount, read
 from router.kafka.bodies import BodyReader
 from router.kafka.transport import Batch
+from router.stages.tenants import Tenants
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Intake:
         self._requests_topic, self._orders_topic = requests_topic, orders_topic
         self._bodies = bodies
         self._rubrics = {name: pool.judge_rubric for name, pool in config.pools.items()}
+        self._tenants = Tenants(config)
         self._windows = sorted({model.context_window for model in config.models.values()})
         self._borders = sorted(band.max_tokens for band in config.classify.bands if band.max_tokens is not None)
         features_of([read("warm up")[1]])  # what is made at first use: now rather than in the first turn
@@ -177,7 +179,7 @@ class Intake:
 
     def _matters(self, tokens: int, completion: int, parsed: ParsedRequest) -> bool:
         """Whether a limit, a budget or the stratum hangs on the exact number."""
-        if parsed.request.router.max_cost_nano_usd is not None:
+        if parsed.request.router.max_cost_nano_usd is not None or self._tenants.of(parsed.request.router.tenant):
             return True
         return _is_near(tokens + completion, self._windows) or _is_near(tokens, self._borders)
 

@@ -9,6 +9,7 @@ from router.contract.records import Lane, Origin
 from router.contract.requests import BadRequest
 from router.contract.urls import COMPLETIONS
 from router.core.facts import Choice, Form, Purse, Refusal, RequestFacts
+from router.core.records import Order
 from router.core.slicing import FAR
 from router.core.slip import Slip
 from router.core.survey import Ask
@@ -68,6 +69,20 @@ def facts_of(
         mirror=None if order is None else order.mirror,
         pace=pace,
         slices=slices_of(asked, kind),
+    )
+
+
+def anew(facts: RequestFacts, *, lane: Lane, origin: Origin, at_ms: int) -> Order:
+    """The order by which a request that waits is read again for its first attempt."""
+    return Order(
+        request_id=facts.request_id,
+        attempt=facts.attempt,
+        reason="routed",
+        lane=lane,
+        origin=origin,
+        at_ms=at_ms,
+        deadline_at_ms=facts.deadline_at_ms,
+        first=None,
     )
 
 
@@ -150,5 +165,5 @@ def bare_slip(request_id: str, item: Unusable, *, origin: Origin, at_ms: int, de
         custom_id=error.custom_id or "" if isinstance(error, BadRequest) else "",
         metadata=error.metadata if isinstance(error, BadRequest) and readable else None,
         lane=lane,
-        of_order=item.order is not None,
+        of_order=item.order is not None and item.order.first is not None,
     )

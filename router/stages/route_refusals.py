@@ -39,7 +39,8 @@ class Refusals:
         if order is not None and order.mirror is not None:
             return  # of a shadow: its request has its result
         if order is not None:
-            refusal = Refusal(Code.INTERNAL_ERROR, str(error))
+            bad = order.first is None and isinstance(error, BadRequest)
+            refusal = Refusal(Code.INVALID_REQUEST if bad else Code.INTERNAL_ERROR, str(error))
             slip = bare_slip(
                 order.request_id,
                 item,

@@ -38,6 +38,7 @@ from router.stages.review_text import ReviewText
 from router.stages.settle_beside import Beside, place_of
 from router.stages.settle_book import NOTHING, Book, Kept
 from router.stages.settle_rows import SettleRows
+from router.stages.settle_tenants import Charges
 from router.stages.snapshot import price_of
 
 NAME = "settle"
@@ -84,6 +85,7 @@ class Settle:
         self._paced = frozenset(name for name, pool in config.pools.items() if pool.objective == "budget")
         self._dead = names.of("dead-letter")
         self._beside = Beside(context)
+        self._charges = Charges(config, names)
 
     def stage(self) -> Stage:
         return Stage(
@@ -96,6 +98,7 @@ class Settle:
                     self._load,
                     self._dead,
                     *self._beside.outputs,
+                    *self._charges.outputs,
                     *self._redispatch,
                     *self._spending.values(),
                 }
@@ -225,6 +228,7 @@ class Settle:
         elif pair not in priced:
             expires_s = expires_s or self._expires_s(slip, unit.now_ms)
             book.keep(unit, id16, Kept(kept.settled, priced | {pair}), expires_s)
+        self._charges.note(slip, (charge.cost_nano_usd or 0) if pair not in priced else 0)
         if pair not in priced:
             self._emit_usage(unit, record, slip, outcome, charge, answer=answer)
             if slip.mirror is not None:
@@ -329,6 +333,7 @@ class Settle:
             spending = Spending(pool=pool, requests=requests, charged=charged, cost=cost, shadow=shadow)
             unit.emit(self._spending[lane], pool.encode(), encode(spending), partition=partition)
         spent.clear()
+        self._charges.tell(unit)
 
     def _emit_load(self, unit: UnitLike, load: Any) -> None:
         unit.emit(self._load, f"{NAME}/{unit.partition}".encode(), encode(load))
