@@ -219,6 +219,7 @@ UNPRICED = "unpriced = true\n"
         (SMALLEST + "[security]\nsecret_env = 'A'\nsecret_file = 'b'",
          "security.secret_file: give secret_env or secret_file, not both"),
         (SMALLEST + "[tenants.acme]\npools = ['atuo']", 'tenants.acme.pools: pool "atuo" is not in pools (did you mean "auto"?)'),
+        (SMALLEST + "[tenants.acme]\nmodels = ['smal']", 'tenants.acme.models: model "smal" is not in models (did you mean "small"?)'),
         (SMALLEST + "[tenants.Acme]", 'tenants.Acme: "Acme" is no usable name: '),
         (SMALLEST + "[classify]\nbands = []", "classify.bands: must not be empty"),
         (SMALLEST + "[classify]\nbands = [{name='a', max_tokens=9}]", "classify.bands: the last band must have no max_tokens"),
@@ -434,6 +435,10 @@ def test_the_sasl_password_comes_from_a_variable_or_a_file(tmp_path):
         (
             with_pool("models = ['small', 'large']\nshadow_percent = 5\njudge = 'large'"),
             "pools.auto.judge: is one of the two",
+        ),
+        (
+            with_pool("models = ['small']") + "[tenants.acme]\nmodels = ['large']",
+            'tenants.acme.models: none of them is in pool "auto": its requests to it are refused',
         ),
         (SMALLEST + "[tenants.acme]\nweight = 5", "tenants.acme.weight: not there yet"),
         (

@@ -35,6 +35,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield from _pool(f"pools.{name}", pool, config)
     for name, tenant in config.tenants.items():
         yield from _known(f"tenants.{name}.pools", tenant.pools, "pool", config.pools)
+        yield from _known(f"tenants.{name}.models", tenant.models, "model", config.models)
     yield from _surveys(config)
     yield from _classify(config)
     yield from _kafka(config)
@@ -267,13 +268,16 @@ def _shadow(key: str, pool: PoolConfig) -> Iterator[Problem]:
 
 def _tenant(key: str, tenant: TenantConfig, config: Config) -> Iterator[Problem]:
     """What a tenant's table asks for in vain."""
+    for name in tenant.pools or config.pools if tenant.models else ():
+        if set(tenant.models).isdisjoint(config.pools[name].models):
+            yield f"{key}.models", f'none of them is in pool "{name}": its requests to it are refused'
     for span in ("day", "month"):
         soft, hard = getattr(tenant, f"soft_usd_per_{span}"), getattr(tenant, f"budget_usd_per_{span}")
         if soft is not None and hard is not None and soft >= hard:
             yield f"{key}.soft_usd_per_{span}", f"is no warning: requests are refused from {hard} USD on"
     if "day" in tenant.limits or "month" in tenant.limits:
         for name, model in config.models.items():
-            if model.unpriced:
+            if model.unpriced and (not tenant.models or name in tenant.models):
                 yield key, f'its budget does not see what model "{name}" costs: it is unpriced'
 
 

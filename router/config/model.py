@@ -306,7 +306,7 @@ class PoolConfig(Section):
 
 
 class TenantConfig(Section):
-    """Limits of one tenant. The table ``other`` holds those of all tenants without one, together.
+    """Limits and rights of one tenant. The table ``other`` is that of all tenants without one: together they have its limits, each has its rights.
 
     Minutes, days and months are those of the calendar, in UTC. See ``docs/tenants.md``.
     """
@@ -325,6 +325,8 @@ class TenantConfig(Section):
     """The same of prompt tokens."""
     pools: tuple[Name, ...] = ()
     """Pools it may use; all if empty."""
+    models: tuple[Name, ...] = ()
+    """Models that may see its requests, in any role; all if empty."""
     weight: Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
     """Its share when tenants wait for each other."""
 

@@ -9,6 +9,8 @@ import xxhash
 #: Model, pool and configured tenant names.
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 DEFAULT_TENANT = "default"
+#: The table of all tenants that have none.
+OTHER = "other"
 DEFAULT_POOL = "auto"
 
 

@@ -12,6 +12,7 @@ from router.core.snapshot import ModelFacts, PoolFacts, Snapshot
 
 #: Rules that exclude a model for good, in the order in which they are asked, and the code when they leave none.
 _CODES: Final[dict[str, Code]] = {
+    "tenant": Code.MODEL_NOT_FOUND,
     "pin": Code.NO_MODEL_AVAILABLE,
     "ban": Code.NO_MODEL_AVAILABLE,
     "drain": Code.NO_MODEL_AVAILABLE,
@@ -92,6 +93,8 @@ def _excluded(  # noqa: PLR0911 - one a rule
     facts: RequestFacts, snapshot: Snapshot, model: ModelFacts, pin: str | None, cost_nano_usd: int | None
 ) -> str | None:
     """The first rule that excludes the model for good."""
+    if snapshot.tenant_models and model.name not in (snapshot.models_of(facts.tenant) or (model.name,)):
+        return "tenant"
     if pin is not None and model.name != pin:
         return "pin"
     if (withdrawn := snapshot.withdrawn(model.name, facts.at_ms)) is not None:

@@ -2,8 +2,8 @@
 
     candidates -> cohort -> weights -> floor -> draw
 
-1. Candidates are the pool's models, less those that a rule excludes. The rules in order: ``pin ban drain tried capability
-   context budget``. When none is left the refusal has the code of the rule that removed the last one. ``down`` and
+1. Candidates are the pool's models, less those that a rule excludes. The rules in order: ``tenant pin ban drain tried
+   capability context budget``. When none is left the refusal has the code of the rule that removed the last one. ``down`` and
    ``deadline`` (the model's p95 does not fit into what is left) exclude only while something else remains. In a pool with a
    budget ``spent`` excludes what the ledger has no room for, but for the cheapest.
 2. Cohort, by draws of the unit (session or request): ``pinned`` by order; else ``holdout``, then ``pilot`` for
@@ -53,7 +53,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Choice | Refusal:
     """The choice for one attempt, or why there is none. About 6 us for a pool of three."""
     if facts.at_ms >= facts.deadline_at_ms:
         return Refusal(Code.DEADLINE_EXCEEDED, "the deadline had passed when the request was read")
-    allowed = snapshot.tenants.get(facts.tenant)
+    allowed = snapshot.pools_of(facts.tenant)
     pool = snapshot.pools.get(facts.target)
     if facts.reason in {"judge", "shadow"}:
         return _to_judge(facts, snapshot, pool) if facts.reason == "judge" else to_shadow(facts, snapshot, pool)

@@ -19,6 +19,7 @@ import orjson
 import xxhash
 
 from router.contract.errors import PointsmanError
+from router.contract.ids import OTHER
 from router.contract.records import Action, Control, HealthState
 from router.contract.times import from_rfc3339
 from router.core.bandit.squarecb import Regression, regression_of
@@ -160,7 +161,8 @@ NO_ORDERS = Orders()
 class Snapshot:
     """Made by ``build``.
 
-    ``weights`` and ``focus`` by (pool, stratum), of ``focus`` also (pool, ``slice/NAME``); ``tenants``: the pools of those that may not use all; ``classifier``: the version by which
+    ``weights`` and ``focus`` by (pool, stratum), of ``focus`` also (pool, ``slice/NAME``); ``tenants``: the pools of those that may not use all,
+    ``tenant_models``: the models; ``known``: who has a table of its own, where those who have none may not use all (the table ``other``); ``classifier``: the version by which
     strata and ``p_ok`` of the requests were found, empty without one.
     """
 
@@ -172,6 +174,8 @@ class Snapshot:
     orders: tuple[StandingOrder, ...]
     classifier: str
     focus: Mapping[tuple[str, str], FocusFacts]
+    tenant_models: Mapping[str, tuple[str, ...]]
+    known: frozenset[str]
     version: str
     _canonical: bytes = field(repr=False, compare=False)
     _by_scope: Mapping[tuple[str, Action], StandingOrder] = field(repr=False, compare=False)
@@ -190,6 +194,8 @@ class Snapshot:
         orders: Iterable[StandingOrder] = (),
         classifier: str = "",
         focus: Mapping[tuple[str, str], FocusFacts] | None = None,
+        tenant_models: Mapping[str, tuple[str, ...]] | None = None,
+        known: Iterable[str] = (),
     ) -> Snapshot:
         """The snapshot of these parts; about 0.1 ms with 64 strata. The order of the parts does not matter."""
         by_scope = {(order.scope, order.action): order for order in orders if order.action in DECISIVE}
@@ -207,6 +213,10 @@ class Snapshot:
             parts["classifier"] = classifier
         if focus:
             parts["focus"] = [[*key, focus[key].reviews, focus[key].shadow] for key in sorted(focus)]
+        if tenant_models:
+            parts["tenant_models"] = tenant_models
+        if having := frozenset(known):
+            parts["known"] = sorted(having)
         canonical = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
         return cls(
             models=models,
@@ -217,6 +227,8 @@ class Snapshot:
             orders=ordered,
             classifier=classifier,
             focus=focus or {},
+            tenant_models=tenant_models or {},
+            known=having,
             version=xxhash.xxh3_64_hexdigest(canonical),
             _canonical=canonical,
             _by_scope=by_scope,
@@ -235,6 +247,8 @@ class Snapshot:
             orders=orders,
             classifier=self.classifier,
             focus=self.focus,
+            tenant_models=self.tenant_models,
+            known=self.known,
         )
 
     def canonical(self) -> bytes:
@@ -255,12 +269,22 @@ class Snapshot:
                 orders=tuple(StandingOrder(**part) for part in found["orders"]),
                 classifier=found.get("classifier", ""),
                 focus={(pool, stratum): FocusFacts(*factors) for pool, stratum, *factors in found.get("focus", ())},
+                tenant_models={name: tuple(models) for name, models in found.get("tenant_models", {}).items()},
+                known=found.get("known", ()),
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise SnapshotError(f"no snapshot: {error!r}") from None
         if snapshot.canonical() != value:
             raise SnapshotError("not in canonical form")
         return snapshot
+
+    def pools_of(self, tenant: str) -> tuple[str, ...] | None:
+        """Those that the tenant may use; ``None``: all."""
+        return self.tenants.get(tenant if not self.known or tenant in self.known else OTHER)
+
+    def models_of(self, tenant: str) -> tuple[str, ...] | None:
+        """Those that may see the tenant's requests; ``None``: all."""
+        return self.tenant_models.get(tenant if not self.known or tenant in self.known else OTHER)
 
     def order(self, scope: str, action: Action, at_ms: int) -> StandingOrder | None:
         """The order of exactly this scope and action, if it holds at that time."""

@@ -14,6 +14,7 @@ from router.core.cascade import too_low
 
 #: What each rule that excludes a model means to a person.
 RULES = {
+    "tenant": "its tenant may not use it",
     "pin": "another model is pinned",
     "ban": "banned by an order",
     "drain": "drained by an order",

@@ -14,6 +14,7 @@ from typing import Any
 from router.config import Config, ModelConfig, PoolConfig
 from router.contract.codec import decode, decode_control, from_rfc3339
 from router.contract.errors import BadRecord
+from router.contract.ids import OTHER
 from router.contract.records import CascadeThreshold, Checks, Health, Weights
 from router.contract.topics import DAY_MS
 from router.core.artefact import Artefact, ArtefactError
@@ -57,6 +58,8 @@ class Snapshots:
         self._models = {name: model_facts(name, config) for name in config.models}
         self._pools = {name: pool_facts(name, config) for name in config.pools}
         self._tenants = {name: tenant.pools for name, tenant in config.tenants.items() if tenant.pools}
+        self._tenant_models = {name: tenant.models for name, tenant in config.tenants.items() if tenant.models}
+        self._known = config.tenants if OTHER in self._tenants or OTHER in self._tenant_models else ()
         self._weights: dict[tuple[str, str], StratumWeights] = {}
         self._health: dict[str, HealthFacts] = {}
         self._orders: dict[str, StandingOrder] = {}
@@ -84,6 +87,8 @@ class Snapshots:
             orders=tuple(self._orders.values()),
             classifier=self._taxonomy.version,
             focus=dict(self._focus),
+            tenant_models=self._tenant_models,
+            known=self._known,
         )
         self.taxonomy = self._taxonomy
         self._made_ms, self._ordered, self._changed = now_ms, False, False

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from router.config import Config
+from router.contract.ids import OTHER
 from router.contract.records import MAX_INT
 from router.core.lease import MONEY, Kind
-
-OTHER: Final = "other"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ def snapshot(
     pools=None,
     classifier="",
     focus=None,
+    tenant_models=None,
+    known=(),
     **pool_changes,
 ):
     return Snapshot.build(
@@ -59,6 +61,8 @@ def snapshot(
         orders=orders,
         classifier=classifier,
         focus=focus,
+        tenant_models=tenant_models,
+        known=known,
     )
 
 

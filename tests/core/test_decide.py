@@ -303,6 +303,39 @@ def test_what_nobody_knows_the_price_of_fits_no_budget():
     assert (candidate.excluded, candidate.expected_cost_nano_usd) == (None, None)
 
 
+def test_of_a_pool_a_tenant_uses_only_its_models():
+    snap = snapshot(tenant_models={"acme": ("small", "mid")})
+    found = decide(facts(), snap)
+    assert {one.model: one.excluded for one in found.candidates} == {"small": None, "mid": None, "large": "tenant"}
+    assert set(found.weights) == {"small", "mid"}
+    assert decide(facts(tenant="zeta"), snap).candidates[-1].excluded is None
+    held = decide(facts(), snapshot(tenant_models={"acme": ("small", "mid")}, holdout_percent=100.0))
+    assert (held.cohort, held.model) == ("holdout", "mid")
+
+
+def test_a_model_that_a_tenant_may_not_use_does_not_exist_for_it_whatever_role_it_would_have():
+    snap = snapshot(tenant_models={"acme": ("small",)}, pools={"auto": pool(), "dear": pool("dear", ("large",))})
+    assert decide(facts(target="large"), snap).code == "model_not_found"
+    assert decide(facts(target="dear"), snap).code == "model_not_found"
+    assert decide(facts(target="small"), snap).model == "small"
+    pinned = snapshot(order("all", "pin", model="large"), tenant_models={"acme": ("small",)})
+    assert decide(facts(), pinned).code == "no_model_available"
+    first = First(stratum="math/hard", cohort="pilot", propensity=1.0, policy_version="v", model="small")
+    assert decide(facts(reason="judge", first=first, prefer="large", attempt=2), snap).code == "no_model_available"
+
+
+def test_who_has_no_table_has_the_rights_of_other_and_a_table_without_rights_has_them_all():
+    pools = {"auto": pool(), "cheap": pool("cheap", ("small",))}
+    snap = snapshot(
+        pools=pools, tenants={"other": ("cheap",)}, tenant_models={"other": ("small",)}, known=("acme", "other")
+    )
+    assert decide(facts(tenant="acme"), snap).pool == "auto"
+    for stranger in ("zeta", "other"):
+        assert decide(facts(tenant=stranger), snap).code == "model_not_found"
+        assert decide(facts(tenant=stranger, target="cheap"), snap).pool == "cheap"
+        assert decide(facts(tenant=stranger, target="large"), snap).code == "model_not_found"
+
+
 def test_a_tenant_uses_only_its_pools():
     pools = {"auto": pool(), "cheap": pool("cheap", ("small",))}
     snap = snapshot(pools=pools, tenants={"acme": ("cheap",)})

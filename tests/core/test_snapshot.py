@@ -25,7 +25,10 @@ def test_equal_parts_in_any_order_are_one_snapshot_and_survive_their_canonical_f
     unique = list({(one.scope, one.action): one for one in given_orders}.values())
     shuffled = list(unique)
     rng.shuffle(shuffled)
-    parts = {"health": {"small": health("down", 120, AT_MS)}, "tenants": {"acme": ("auto",)}, "shadow_percent": 5.0}
+    parts = {"health": {"small": health("down", 120, AT_MS)}, "tenants": {"acme": ("auto",)}, "shadow_percent": 5.0} | {
+        "tenant_models": {"acme": ("small",)},
+        "known": ("acme", "b"),
+    }
     one, other = {("auto", "math/hard"): FocusFacts(2.0, 0.0)}, {("auto", "code/easy"): FocusFacts(1.0, 9.5)}
     made = snapshot(*unique, **parts, focus=one | other)
     again = snapshot(*shuffled, **parts, focus=other | one)
@@ -44,6 +47,9 @@ def test_any_changed_part_is_another_version():
         snapshot(holdout_percent=3.0),
         snapshot(models=MODELS | {"small": MODELS["mid"]}),
         snapshot(tenants={"acme": ("auto",)}),
+        snapshot(tenant_models={"acme": ("small",)}),
+        snapshot(tenants={"other": ("auto",)}),
+        snapshot(tenants={"other": ("auto",)}, known=("acme",)),
         snapshot(classifier="0123456789abcdef"),
         snapshot(focus={("auto", "math/hard"): FocusFacts(2.0, 1.0)}),
         snapshot(shadow_percent=1.0),

@@ -352,3 +352,18 @@ def test_requests_that_waited_are_replayed_to_the_byte():
     snapshots = Snapshots({record.key.decode(): record.value for record in world.log.records(NAMES.of("snapshots"))})
     found = [replay(record.value, snapshots).verdict for record in world.log.records(NAMES.of("decisions"))]
     assert Counter(found) == {Verdict.IDENTICAL: 10, Verdict.REFUSAL: 5}
+
+
+def test_what_a_tenant_may_not_use_does_not_exist_for_it_as_configured():
+    world = Limited(
+        "[tenants.acme]\nmodels = ['small']\n[tenants.other]\npools = []\nmodels = ['large']\n[tenants.free]"
+    )
+    world.ask()
+    world.ask(body={"model": "large"})
+    world.ask(tenant="stranger")
+    world.ask(tenant="stranger", body={"model": "small"})
+    world.ask(tenant="free", body={"model": "large"})
+    world.go(1)
+    assert [
+        (one.router.model, None if one.error is None else one.error.code) for _, one in sorted(world.results().items())
+    ] == [("small", None), (None, "model_not_found"), ("large", None), (None, "model_not_found"), ("large", None)]
