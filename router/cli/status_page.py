@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from router.cli.status_parts import line, table, title
+from router.cli.status_tenants import tenants
 from router.cli.status_units import age, count, dollars, percent, printable
 from router.contract.orders import ROLLOUT
 
@@ -69,6 +70,7 @@ class Page:
             *_stages(document, wide),
             *_requests(document),
             *_weights(document, wide),
+            *tenants(document, wide),
             *_alerts(document),
             *_processes(document),
             *_foot(document),

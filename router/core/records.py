@@ -140,7 +140,7 @@ class LimitState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantState:
-    """``llm.tenants`` (compacted, key: the tenant's table): how a tenant's limits stand, told by their owner."""
+    """``llm.tenants`` (compacted, key: the tenant's table): how a tenant's limits stand, told by their owner. Empty: it has none any more."""
 
     tenant: str
     limits: list[LimitState]

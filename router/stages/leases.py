@@ -99,11 +99,8 @@ class Leases:
                     unit.emit(self._alerts, f"-/-/{alert.signal}".encode(), encode(alert))
                     book.changed.add(limits.name)
         for name in sorted(book.news):
-            if (found := self._tenants.limits.get(name)) is not None:
-                state = _state(found, self._owner(found, book), now_ms)
-                unit.emit(self._told, name.encode(), encode(state))
-            else:
-                unit.emit(self._told, name.encode(), None)  # a table that is no more, or limits nothing
+            found = self._tenants.limits.get(name) or Limits(name, {}, {})  # none: a table that is no more
+            unit.emit(self._told, name.encode(), encode(_state(found, self._owner(found, book), now_ms)))
         book.news.clear()
         self._store(unit)
 

@@ -26,7 +26,7 @@ from router.contract.codec import decode
 from router.contract.errors import BadRecord, Unavailable
 from router.contract.records import Alert, Control, DeadLetter, Health, MetricWindow, Weights
 from router.contract.topics import Names
-from router.core.records import Load, Sight
+from router.core.records import Load, Sight, TenantState
 from router.kafka.client import Client
 from router.web.ages import STALE_S, without_ages
 from router.web.groups import Groups
@@ -54,6 +54,7 @@ WHOLE: dict[str, type] = {
     "load": Load,
     "alerts": Alert,
     "guard.sight": Sight,
+    "tenants": TenantState,
 }
 RECENT: dict[str, type] = {"metrics": MetricWindow, "dead-letter": DeadLetter}
 

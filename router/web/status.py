@@ -22,13 +22,13 @@ from router.web import verdict
 from router.web.lanes import Row, rows
 from router.web.quality import slices
 from router.web.sums import BESIDE, Slice, Sums, total
+from router.web.tenants import tenants_of
 from router.web.view import At, View
 
 Json = dict[str, Any]
 
 NOT_THERE_YET = {
     "reviews": "length of the review queue: `pointsman review`, or /review, works through it",
-    "budgets": "tenants' limits",
 }
 SUMMED = (
     "requests", "ok", "attempts", "retries", "fallbacks", "hedges", "escalations", "shadows", "shadows_ok", "surveys",
@@ -72,6 +72,7 @@ def build_status(view: View, now_ms: int, *, version: str = "", processes: Itera
             "window": window,
             "age_s": topics_s,
         },
+        "tenants": tenants_of(view, now_ms),
         "weights": [_weights(view, at, now_ms) for at in sorted(view.weights)],
         "stages": [_stage(row, groups_s, now_ms) for row in lanes],
         "alerts": [asdict(at.record) | {"age_s": _age_s(at.at_ms, now_ms)} for at in view.alerts.values()],

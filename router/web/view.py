@@ -16,7 +16,7 @@ from typing import Generic, Literal, TypeVar
 from router.contract.orders import in_force
 from router.contract.records import Alert, Control, DeadLetter, Health, MetricWindow, Weights
 from router.contract.times import from_rfc3339
-from router.core.records import NEW_NAME, Load, Sight
+from router.core.records import NEW_NAME, Load, Sight, TenantState
 from router.web.lag import Track
 from router.web.sums import Windows
 
@@ -82,6 +82,7 @@ class View:
     orders: dict[tuple[str, str], At[Control]] = field(default_factory=dict)
     alerts: dict[str, At[Alert]] = field(default_factory=dict)
     sights: dict[str, At[Sight]] = field(default_factory=dict)
+    tenants: dict[str, At[TenantState]] = field(default_factory=dict)
     loads: dict[tuple[str, int], Load] = field(default_factory=dict)
     tracks: dict[Place, Track] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
@@ -89,7 +90,7 @@ class View:
     confirmed_ms: dict[str, int] = field(default_factory=dict)
     unreadable: int = 0
 
-    def fold(self, record: object, at_ms: int) -> None:
+    def fold(self, record: object, at_ms: int) -> None:  # noqa: C901 - one a type
         """Take one record of any observed topic; ``at_ms`` is its Kafka timestamp. ``TypeError`` for other types."""
         match record:
             case MetricWindow():
@@ -106,6 +107,10 @@ class View:
                 self._alert(record, at_ms)
             case Sight():
                 self.sights[record.pool] = At(at_ms, record)
+            case TenantState():
+                self.tenants.pop(record.tenant, None)
+                if record.limits:
+                    self.tenants[record.tenant] = At(at_ms, record)
             case DeadLetter():
                 self._dead(record, at_ms)
             case _:

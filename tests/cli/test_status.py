@@ -202,6 +202,23 @@ def page(width: int, found: dict[str, Any]) -> str:
     return out.getvalue()
 
 
+def test_tenants_stand_there_the_nearest_to_its_limit_first_and_a_document_of_before_has_none():
+    found = document()
+    assert "Tenants" not in page(200, found | {"source": "x"})
+    row = {"soft": None, "lent": 0, "until": "2026-01-01T00:00:00Z", "age_s": 1.0}
+    found["tenants"] = [
+        row | {"tenant": "acme", "kind": "requests", "limit": 60, "used": 6},
+        row | {"tenant": "zeta", "kind": "month", "limit": 2_000_000_000, "soft": 10**9, "used": 1_500_000_000},
+        row | {"tenant": "zeta", "kind": "day", "limit": None, "used": 5},
+    ]
+    lines = [" ".join(line.split()) for line in page(200, found | {"source": "x"}).splitlines()]
+    first = lines.index("zeta spent this month $1.50 $2.00 75.0 % $1.00 reached 1.0 s")
+    assert lines[first + 1] == "acme requests a minute 6 60 10.0 % - 1.0 s"
+    assert lines[first + 2] == "zeta spent today $0.000000005 none - - 1.0 s"
+    del found["tenants"]
+    assert "Tenants" not in page(200, found | {"source": "x"})
+
+
 def test_a_blind_stratum_stands_there_as_blind_and_a_document_of_before_has_none():
     found = document()
     text = " ".join(page(200, found | {"source": "x"}).split())

@@ -133,6 +133,11 @@ scale = "1-5"
 pools = ["surveyed"]
 percent = 100
 per_day = 1000
+[tenants.metered]
+requests_per_minute = 60
+[tenants.thrifty]
+budget_usd_per_day = 0.002
+soft_usd_per_day = 0.0001
 [account]
 window_s = 5
 grace_s = 2

@@ -7,7 +7,8 @@ import json
 import orjson
 
 from router.contract.times import to_rfc3339
-from router.core.records import Load
+from router.core.lease import ends_ms, window_of
+from router.core.records import LimitState, Load, TenantState
 from router.web.ages import later, without_ages
 from router.web.status import build_status
 from router.web.view import View
@@ -183,7 +184,7 @@ def test_weights_are_those_published_last():
 
 
 def test_what_is_not_there_yet_is_named():
-    assert "budgets" in build_status(fresh_view(), NOW_MS)["not_there_yet"]
+    assert "reviews" in build_status(fresh_view(), NOW_MS)["not_there_yet"]
 
 
 def test_what_the_guard_can_see_is_not_known_before_it_said_so():
@@ -247,3 +248,27 @@ def test_time_alone_is_no_news():
     first, second = build_status(view, NOW_MS), build_status(view, NOW_MS + 4000)
     assert first != second
     assert without_ages(first) == without_ages(second)
+
+
+def test_tenants_stand_against_the_limits_of_the_time_that_runs_now():
+    view = fresh_view()
+    ends = {kind: ends_ms(kind, window_of(kind, NOW_MS)) for kind in ("requests", "day")}
+    limits = [
+        LimitState(kind="requests", ends_ms=ends["requests"] - 60_000, limit=60, soft=None, lent=60, used=55),
+        LimitState(kind="day", ends_ms=ends["day"], limit=None, soft=10, lent=7, used=5),
+    ]
+    view.fold(TenantState(tenant="acme", limits=limits, at_ms=NOW_MS), NOW_MS - 2_000)
+    view.fold(TenantState(tenant="gone", limits=limits, at_ms=NOW_MS), NOW_MS)
+    view.fold(TenantState(tenant="gone", limits=[], at_ms=NOW_MS), NOW_MS)
+    last_minute, today = build_status(view, NOW_MS)["tenants"]
+    assert (last_minute["limit"], last_minute["used"], last_minute["lent"]) == (60, 0, 0)
+    assert (today["tenant"], today["kind"], today["limit"], today["soft"], today["used"], today["lent"]) == (
+        "acme",
+        "day",
+        None,
+        10,
+        5,
+        7,
+    )
+    assert today["until"] == to_rfc3339(ends["day"])
+    assert today["age_s"] == 2.0
