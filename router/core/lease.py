@@ -100,7 +100,7 @@ class Lease:
 
     ``left``: may be used; below 0: owed. ``used`` in the window; of that ``told`` to the owner. ``asked_ms``: when it put a question
     that is not answered, else 0. ``dry_ms``: until then the owner has not enough. ``busy_ms``: when it was last used. ``pace``: used a second, lately.
-    ``calm_ms``: when it last asked ahead, or gave back.
+    ``calm_ms``: when it last said something that nobody waits for.
     """
 
     window: int
@@ -237,7 +237,8 @@ class Holder:
         lease = self._lease(kind, now_ms)
         news = lease.used - lease.told
         may_ask = now_ms >= lease.dry_ms and not (lease.asked_ms and now_ms - lease.asked_ms < ASK_AGAIN_MS)
-        need = max(0, waiting - lease.left) if may_ask else 0
+        owed = lease.left < 0 and now_ms - lease.calm_ms >= IDLE_MS  # nobody waits for that
+        need = max(0, waiting - lease.left) if may_ask and (waiting or owed) else 0
         ahead = back = 0
         if may_ask and not waiting and not self.kept and now_ms - lease.calm_ms >= CALM_MS:
             idle = now_ms - lease.busy_ms >= IDLE_MS
@@ -252,7 +253,7 @@ class Holder:
         lease.told = lease.used
         if need or ahead:
             lease.asked_ms = now_ms
-        if ahead or back:
+        if ahead or back or (need and not waiting):
             lease.calm_ms = now_ms
         return Ask(kind, lease.window, need, ahead, back, news)
 
