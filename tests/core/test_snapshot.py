@@ -35,6 +35,7 @@ def test_equal_parts_in_any_order_are_one_snapshot_and_survive_their_canonical_f
     assert made.version == again.version
     back = Snapshot.from_canonical(made.canonical())
     assert back == made
+    assert made.with_orders(unique) == made
     assert back.canonical() == made.canonical()
 
 
