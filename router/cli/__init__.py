@@ -37,6 +37,7 @@ COMMANDS = {
     "holdout": "control",
     "release": "control",
     "journal": "journal",
+    "dead-letters": "dead_letters",
     "explain": "explain",
     "replay": "explain",
     "audit": "audit",

@@ -73,6 +73,8 @@ TOPICS = (
     # One record: the file of the classifier that a person put in force, empty for the configured one.
     Topic("classifier", "current", None, "people", "every router", cleanup="compact", max_bytes=5 * MIB),
     Topic("dead-letter", "the original key", DeadLetter, "every stage", "people", max_bytes=4 * MIB),
+    # Which dead letters went back: kept for longer than they are.
+    Topic("redriven", "topic/partition/offset", None, "people", "people", retention_ms=14 * DAY_MS),
     Topic("redispatch", "request id", None, "settle", "route"),
     Topic("redispatch.batch", "request id", None, "settle", "route"),
     Topic("spending", "pool", None, "settle", "route"),
