@@ -41,6 +41,8 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _kafka(config)
     if config.security.secret_env and config.security.secret_file:
         yield "security.secret_file", "give secret_env or secret_file, not both"
+    if config.web.keys_env and config.web.keys_file:
+        yield "web.keys_file", "give keys_env or keys_file, not both"
 
 
 def check(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
@@ -308,5 +310,6 @@ def _files(config: Config) -> Iterator[tuple[str, Path]]:
         "kafka.ssl_certfile": kafka.ssl_certfile,
         "kafka.ssl_keyfile": kafka.ssl_keyfile,
         "security.secret_file": config.security.secret_file,
+        "web.keys_file": config.web.keys_file,
     }
     yield from ((key, path) for key, path in named.items() if path)

@@ -89,7 +89,9 @@ class WebConfig(Section):
     port: Port = 8080
     """Of the web stage; 0 takes a free one."""
     keys_env: EnvName | None = None
-    """Variable with JSON ``[{"sha256", "tenant", "role"}]``: the bearer keys. Without it only loopback is served, to whoever is there."""
+    """Variable with JSON ``[{"sha256", "tenant", "role"}]``: the bearer keys. Without any only loopback is served, to whoever is there."""
+    keys_file: Path | None = None
+    """File with the same, instead of ``keys_env``. It is read again when it has changed: keys come and go without a restart."""
 
 
 class AccountConfig(Section):
