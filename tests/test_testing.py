@@ -141,7 +141,7 @@ async def test_prefetch_and_prepare_reach_the_handler_also_inside_a_running_loop
 def test_stages_feed_each_other_followers_and_body_readers():
     known = {}
     follower = Follower(NOWHERE, ["facts"], lambda record: known.update({record.key: record.value}))
-    reader = BodyReader(NOWHERE)
+    reader = BodyReader(NOWHERE, ["in"])
 
     async def bodies(batch):
         return await reader.fetch([("in", record.partition, int(record.value)) for record in batch.records])

@@ -125,7 +125,7 @@ async def _queue(config: Config, pool: str | None, shard: Shard | None) -> None:
 
     client, names, redact = client_of(config), Names(config.kafka.prefix), redactor(config.reviews.redact)
     waiting = await reviews.pending(client, names, pool=pool, shard=shard)
-    bodies, sent, gone = BodyReader(client), 0, 0
+    bodies, sent, gone = BodyReader(client, names.bodies()), 0, 0
     await bodies.start()
     try:
         for start in range(0, len(waiting), AT_ONCE):
@@ -200,7 +200,7 @@ async def _shown(config: Config, pool: str | None, shard: Shard | None, most: in
     waiting = await reviews.pending(client, names, pool=pool, shard=shard)
     if not waiting:
         return [], 0
-    bodies = BodyReader(client)
+    bodies = BodyReader(client, names.bodies())
     await bodies.start()
     found: list[Shown] = []
     tried = 0

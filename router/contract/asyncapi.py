@@ -64,7 +64,7 @@ def _id(topic: Topic) -> str:
 
 
 def _action(topic: Topic) -> str:
-    return "receive" if topic.writes in _OUTSIDE else "send"
+    return "receive" if topic.writes.split(",")[0] in _OUTSIDE else "send"
 
 
 def _kind(topic: Topic) -> str:

@@ -56,20 +56,22 @@ class Topic:
 WORK = Topic("work.{model}", "request id", Work, "route", "workers", max_bytes=3 * MIB, retention_ms=2 * DAY_MS)
 
 TOPICS = (
-    Topic("requests", "any; tenant or session advised", Request, "users", "route", retention_ms=3 * DAY_MS),
-    Topic("requests.batch", "any; tenant or session advised", Request, "users", "route", retention_ms=3 * DAY_MS),
-    Topic("outcomes", "request id", Outcome, "workers", "settle", max_bytes=4 * MIB, retention_ms=2 * DAY_MS),
+    Topic("requests", "any; tenant or session advised", Request, "users", "route, settle", retention_ms=3 * DAY_MS),
+    Topic(
+        "requests.batch", "any; tenant or session advised", Request, "users", "route, settle", retention_ms=3 * DAY_MS
+    ),
+    Topic("outcomes", "request id", Outcome, "workers", "settle, route", max_bytes=4 * MIB, retention_ms=2 * DAY_MS),
     Topic("results", "the request's key", Result, "settle", "users, feedback, account", max_bytes=4 * MIB),
     # Large for its header: the slip holds the request's metadata.
     Topic("decisions", "request id", Decision, "route", "settle, audit", max_bytes=3 * MIB),
     Topic("feedback", "any", Feedback, "users", "feedback"),
     Topic("rewards", "pool/stratum", Reward, "feedback", "learn, watch"),
     Topic("metrics", "tenant/pool/model/stratum/cohort/lane", MetricWindow, "account", "web, users"),
-    Topic("reviews", "request id", ReviewItem, "settle, watch", "reviewers, web"),
-    Topic("alerts", "pool/stratum/signal", Alert, "watch", "web, users"),
+    Topic("reviews", "request id", ReviewItem, "settle", "reviewers, web"),
+    Topic("alerts", "pool/stratum/signal", Alert, "watch", "web, watch, users"),
     Topic("weights", "pool/stratum", Weights, "learn", "every router", cleanup="compact"),
     Topic("health", "model", Health, "watch", "every router", cleanup="compact"),
-    Topic("control", "scope/action", Control, "people", "every router and worker, watch", cleanup="compact"),
+    Topic("control", "scope/action", Control, "people, watch", "every router and worker, watch", cleanup="compact"),
     # One record: the file of the classifier that a person put in force, empty for the configured one.
     Topic("classifier", "current", None, "people", "every router", cleanup="compact", max_bytes=5 * MIB),
     Topic("dead-letter", "the original key", DeadLetter, "every stage", "people", max_bytes=4 * MIB),
@@ -95,7 +97,7 @@ TOPICS = (
     # Who was asked is left in peace as long as it is kept; rates are of what is kept.
     Topic("surveys", "request id", None, "settle, feedback", "every router", retention_ms=100 * DAY_MS),
     Topic("feedback.counted", "request id", None, "feedback", "account, web"),
-    Topic("counts", "dimensions", None, "account", "account"),
+    Topic("counts", "dimensions", None, "account", "account, watch"),
     Topic("health.counts", "model", None, "watch", "watch"),
     Topic("guard.evidence", "pool", None, "watch", "watch"),
     Topic("rollout.evidence", "pool", None, "watch", "watch"),
@@ -131,6 +133,10 @@ class Names:
     def work(self, model: str, lane: str = "interactive") -> str:
         """The work topic of a model in a lane."""
         return f"{self.prefix}.work.{model}" + (".batch" if lane == "batch" else "")
+
+    def bodies(self) -> tuple[str, ...]:
+        """Where prompts and answers lie that other records only name the place of."""
+        return self.of("requests"), self.of("requests.batch"), self.of("outcomes")
 
     def read_elsewhere(self, topic: str) -> bool:
         """Whether programs other than ours read it as a rule; of an internal topic or a table's changelog, none does.

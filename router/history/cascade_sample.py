@@ -40,7 +40,7 @@ async def to_label(client: Client, names: Names, pool: str, most: int) -> list[d
     items.sort(key=lambda one: xxhash.xxh3_64_intdigest(one.request_id.encode()))
     if not items:
         return []
-    bodies = BodyReader(client)
+    bodies = BodyReader(client, names.bodies())
     await bodies.start()
     try:
         return [line async for line in _lines(items, bodies, most)]

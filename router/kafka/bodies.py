@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -38,9 +38,14 @@ FETCH_BYTES = 256 * 1024
 
 
 class BodyReader:
-    """``fetch`` may be called from many tasks; they take turns. A resource of a stage (``Stage.resources``)."""
+    """``fetch`` may be called from many tasks; they take turns. A resource of a stage (``Stage.resources``).
 
-    def __init__(self, client: Client) -> None:
+    ``topics``: full names of those it reads. A place in any other topic is as if nothing were there: what names places
+    comes out of records.
+    """
+
+    def __init__(self, client: Client, topics: Iterable[str]) -> None:
+        self.topics = tuple(topics)
         self._client = client
         self._consumer: AIOKafkaConsumer | None = None
         self._turn = asyncio.Lock()
@@ -65,10 +70,11 @@ class BodyReader:
         if not places:
             return []
         if self._lookup is not None:
-            return [self._lookup(place) for place in places]
+            return [self._lookup(place) if place[0] in self.topics else None for place in places]
         wanted: defaultdict[TopicPartition, set[int]] = defaultdict(set)
         for topic, partition, offset in places:
-            wanted[TopicPartition(topic, partition)].add(offset)
+            if topic in self.topics:
+                wanted[TopicPartition(topic, partition)].add(offset)
         async with self._turn:
             found = await self._read({tp: sorted(offsets) for tp, offsets in wanted.items()})
             await self._pause(sum(len(record.value or b"") for record in found.values()))

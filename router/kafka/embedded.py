@@ -232,7 +232,7 @@ class EmbeddedKafka:
         config = str(folder.path / "server.properties")
         tool = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", config]
         if self._secured is not None:
-            tool += ["--add-scram", self._secured.scram_entry]
+            tool += [word for entry in self._secured.scram_entries for word in ("--add-scram", entry)]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
         if done.returncode:
             raise Unavailable(f"cannot format {folder.data}:\n{done.stdout}{done.stderr}")

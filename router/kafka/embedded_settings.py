@@ -62,16 +62,19 @@ class ScramTls:
     """How clients of a secured broker prove themselves, and how it does.
 
     ``keystore_pem``: the server's private key (PKCS #8) and its certificate chain, for 127.0.0.1 and localhost.
+    ``others``: further users, with their passwords.
     """
 
     username: str
     password: str = field(repr=False)
     keystore_pem: str = field(repr=False)
+    others: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
-    def scram_entry(self) -> str:
-        """The user, as ``StorageTool format --add-scram`` takes it."""
-        return f"{SCRAM}=[name={self.username},password={self.password}]"
+    def scram_entries(self) -> list[str]:
+        """The users, as ``StorageTool format --add-scram`` takes them."""
+        users = {self.username: self.password, **self.others}
+        return [f"{SCRAM}=[name={name},password={password}]" for name, password in users.items()]
 
 
 def controller_alone(folder: Path, controller: int) -> str:

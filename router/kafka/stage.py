@@ -25,8 +25,10 @@ Handler = Callable[[Batch, Any], None]
 
 
 class Resource(Protocol):
-    """Something that lives as long as a stage's process: a follower, a reader of bodies."""
+    """Something that lives as long as a stage's process: a follower, a reader of bodies. ``topics``: which it reads."""
 
+    @property
+    def topics(self) -> tuple[str, ...]: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 

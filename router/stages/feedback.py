@@ -61,6 +61,8 @@ MAX_PARKED = 20_000
 REJECTS_A_TICK = 100
 
 _FETCH, _REJECT = "fetch", "reject"
+#: Topics that records are read in again, at their places.
+BODIES = ("feedback", "results")
 _ID = re.compile("[0-9a-f]{32}")
 
 
@@ -335,7 +337,7 @@ class _Gone:
 
 
 def build(context: Context) -> list[Stage]:
-    return [FeedbackStage(context, BodyReader(context.client)).stage()]
+    return [FeedbackStage(context, BodyReader(context.client, map(context.names.of, BODIES))).stage()]
 
 
 def _unknown(why: str) -> PointsmanError:

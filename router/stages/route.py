@@ -118,7 +118,7 @@ class Route:
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
         self._checks = {name: checks_of(pool, config.models) for name, pool in config.pools.items()}
         self._follower = follower
-        self._bodies = BodyReader(context.client)
+        self._bodies = BodyReader(context.client, names.bodies())
         self._refusals = Refusals(context, lane, stage=self._name, default_deadline_ms=self._default_deadline_ms)
         self._intake = Intake(config, self._requests, self._redispatch, self._bodies)
         self._admission = Admission(context) if lane == "batch" else None

@@ -346,7 +346,7 @@ def build(context: Context) -> list[Stage]:
     """The stage ``settle``: decisions and outcomes in, results, usage and orders out; and ``reviews``, where items are to have texts."""
     stages = [Settle(context).stage()]
     if context.config.reviews.text:
-        stages.append(ReviewText(context, BodyReader(context.client)).stage())
+        stages.append(ReviewText(context, BodyReader(context.client, context.names.bodies())).stage())
     return stages
 
 

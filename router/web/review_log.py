@@ -125,7 +125,7 @@ class ReviewLog:
         tail = Tail(
             self._client, whole=(), recent=[self._names.of(name) for name in TOPICS], span_ms=self.queue.retention_ms
         )
-        bodies = BodyReader(self._client)
+        bodies = BodyReader(self._client, [*self._names.bodies(), self._names.of("reviews")])
         try:
             if not await tail.open(self._clock()):
                 self._why = "the topics are not there yet: `pointsman topics create`, or `pointsman up`, makes them"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
@@ -40,6 +41,32 @@ class Installation(Protocol):
     def clock(self) -> Callable[[], int]: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTopics:
+    """What a model's worker needs of Kafka, by full names."""
+
+    group: str
+    interactive: str
+    batch: str
+    control: str
+    writes: tuple[str, ...]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.interactive, self.batch, self.control
+
+
+def topics_of(names: Names, model: str) -> WorkerTopics:
+    """Of one model."""
+    return WorkerTopics(
+        group=names.group(f"{STAGE}-{model}"),
+        interactive=names.work(model),
+        batch=names.work(model, "batch"),
+        control=names.of("control"),
+        writes=(names.of("outcomes"), names.of("dead-letter")),
+    )
+
+
 class ModelWorker:
     """The engine of ``kafka.calls`` with one model's calls. A probe of the watchdog: ``name``, ``liveness()``."""
 
@@ -59,12 +86,13 @@ class ModelWorker:
             partitions=installation.partitions,
             clock=installation.clock,
         )
+        topics = topics_of(names, model)
         self._engine = calls.Worker(
             installation.client,
-            names.group(self.name),
+            topics.group,
             self._caller,
-            interactive=[names.work(model)],
-            batch=[names.work(model, "batch")],
+            interactive=[topics.interactive],
+            batch=[topics.batch],
             concurrency=settings.concurrency,
             may_start=self._caller.may_start,
             passes=self._caller.too_late,

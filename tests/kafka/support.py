@@ -7,13 +7,25 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from cryptography.hazmat.primitives import serialization
 
 from router.kafka.client import Client
 from router.kafka.stage import Stage
 from router.kafka.stage_app import StageApp, new_stage_app
 
 PATIENCE_S = 60.0
+
+
+def keystore_of(authority: trustme.CA) -> str:
+    """A broker's key, as Java reads it, and its certificate for this machine."""
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    pkcs8 = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return (pkcs8 + b"".join(blob.bytes() for blob in issued.cert_chain_pems)).decode()
 
 
 async def read_committed(client: Client, topic: str) -> list[ConsumerRecord]:

@@ -12,8 +12,8 @@ from router.kafka.bodies import BodyReader
 from tests.kafka.support import fill
 
 
-async def reader_of(client):
-    reader = BodyReader(client)
+async def reader_of(client, *topics):
+    reader = BodyReader(client, topics)
     await reader.start()
     return reader
 
@@ -21,7 +21,7 @@ async def reader_of(client):
 async def test_records_come_in_the_order_asked_from_many_partitions_near_and_far(client, prefix):
     await create_topics(client, {prefix: TopicSpec()})
     await fill(client, prefix, 8000)
-    reader = await reader_of(client)
+    reader = await reader_of(client, prefix)
     places = [(prefix, number % 4, number // 4) for number in (7999, 0, 4, 3, 5000, 4, 5001)]
     found = await reader.fetch(places)
     assert [int(record.value) for record in found] == [7999, 0, 4, 3, 5000, 4, 5001]
@@ -42,7 +42,7 @@ async def test_what_is_not_there_is_none(client, prefix):
         await producer.begin_transaction()
         await producer.send_and_wait(prefix, b"aborted", partition=1)
         await producer.abort_transaction()
-    reader = await reader_of(client)
+    reader = await reader_of(client, prefix)
     gone, kept, aborted, marker, beyond = [
         (prefix, 0, 4),
         (prefix, 0, 5),
@@ -61,7 +61,18 @@ async def test_large_records_come(client, prefix):
     async with AIOKafkaProducer(max_request_size=2 * 1024 * 1024, **client.aiokafka()) as producer:
         for number in range(6):
             await producer.send_and_wait(prefix, bytes([number]) * 1_000_000, partition=0)
-    reader = await reader_of(client)
+    reader = await reader_of(client, prefix)
     found = await reader.fetch([(prefix, 0, 5), (prefix, 0, 1)])
     assert [record.value[:1] for record in found] == [b"\5", b"\1"]
+    await reader.stop()
+
+
+async def test_a_topic_that_is_not_named_is_never_read(client, prefix):
+    """Places come out of records: one that names a foreign topic finds nothing there."""
+    await create_topics(client, {prefix: TopicSpec(), f"{prefix}-secret": TopicSpec()})
+    await fill(client, f"{prefix}-secret", 4)
+    await fill(client, prefix, 4)
+    reader = await reader_of(client, prefix)
+    found = await reader.fetch([(f"{prefix}-secret", 0, 0), (prefix, 0, 0)])
+    assert [record and record.value for record in found] == [None, b"0"]
     await reader.stop()

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 import trustme
 from aiokafka.errors import KafkaError
-from cryptography.hazmat.primitives import serialization
 
+from router.cluster import client_of as client_from
+from router.config import loads
 from router.contract.errors import Unavailable
-from router.kafka.admin import TopicSpec, create_topics
+from router.kafka.admin import TopicSpec, create_topics, partitions_of
 from router.kafka.bodies import BodyReader
 from router.kafka.calls import Outcome, Worker
 from router.kafka.client import Client, Security
@@ -17,8 +18,16 @@ from router.kafka.embedded_settings import ScramTls
 from router.kafka.follow import Follower
 from router.kafka.lane import Stage
 from router.kafka.table import DictRows
-from tests.kafka.support import fill, running, until, until_committed
+from tests.kafka.support import fill, keystore_of, running, until, until_committed
 
+MINIMAL = """
+[models.m]
+provider = "sim"
+input_usd_per_mtok = 1
+output_usd_per_mtok = 1
+[pools.auto]
+models = ["m"]
+"""
 TOPICS = ("in", "work", "out")
 
 
@@ -30,13 +39,7 @@ def authority():
 @pytest.fixture(scope="module")
 def secured(authority):
     """A broker that lets ``alice`` in, with a certificate for 127.0.0.1."""
-    issued = authority.issue_cert("127.0.0.1", "localhost")
-    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
-    pkcs8 = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-    scram = ScramTls(username="alice", password="correct-horse", keystore_pem=(pkcs8 + chain).decode())
+    scram = ScramTls(username="alice", password="correct-horse", keystore_pem=keystore_of(authority))
     with EmbeddedKafka(secured=scram) as kafka:
         yield kafka
 
@@ -60,7 +63,7 @@ async def test_stage_follower_reader_and_worker_log_in(secured, authority, tmp_p
 
     followed = []
     follower = Follower(client, ["out"], followed.append)
-    reader = BodyReader(client)
+    reader = BodyReader(client, ["in"])
     stage = Stage(
         name="tls",
         sources=("in",),
@@ -93,6 +96,37 @@ async def test_without_the_authority_the_broker_is_not_trusted(secured, authorit
     client = client_of(secured, other, tmp_path)
     with pytest.raises((Unavailable, KafkaError)):
         await create_topics(client, {})
+
+
+@pytest.fixture(scope="module")
+def mutual(authority, tmp_path_factory):
+    """A broker that asks clients for a certificate of the same authority, and for nothing else."""
+    folder = tmp_path_factory.mktemp("mutual")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    settings = {
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL_SSL:SSL,CONTROLLER:PLAINTEXT",
+        "ssl.client.auth": "required",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(folder / "ca.pem"),
+    }
+    unused = ScramTls(username="nobody", password="unused", keystore_pem=keystore_of(authority))
+    with EmbeddedKafka(secured=unused, settings=settings) as kafka:
+        yield kafka, folder
+
+
+async def test_a_certificate_is_enough_where_the_broker_asks_for_one_and_nothing_else_is(mutual, authority):
+    """The keys of ``[kafka]``: ``ssl_cafile``, ``ssl_certfile``, ``ssl_keyfile``."""
+    kafka, folder = mutual
+    issued = authority.issue_cert("a-client")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(folder / "client.pem")
+    section = f'[kafka]\nbroker = "{kafka.bootstrap}"\nsecurity_protocol = "SSL"\nssl_cafile = "{folder}/ca.pem"\n'
+    own = f'ssl_certfile = "{folder}/client.pem"\nssl_keyfile = "{folder}/key.pem"\n'
+    client = client_from(loads(MINIMAL + section + own))
+    assert (await partitions_of(client, ["nothing"]))["nothing"] == 0
+    stranger = client_from(loads(MINIMAL + section))
+    with pytest.raises((Unavailable, KafkaError)):
+        await create_topics(stranger, {})
 
 
 def test_a_password_is_not_shown():

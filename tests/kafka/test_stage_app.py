@@ -312,6 +312,8 @@ async def test_liveness_is_json_and_says_what_is_left(client, prefix, topics, tm
 class Follows:
     """A resource that notes when it lives."""
 
+    topics = ()
+
     def __init__(self):
         self.notes = []
 
