@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from router.contract.topics import TOPICS, WORK, Names, Topic
+from router.contract.versions import MAJOR
 
 #: Version of the records, as the Kafka header ``schema`` carries it.
-VERSION = "1"
+VERSION = str(MAJOR)
 
 Tree = dict[str, Any]
 

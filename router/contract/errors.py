@@ -36,6 +36,7 @@ class RejectCode(StrEnum):
     EXPIRED_TOKEN = "expired_token"  # noqa: S105
     UNKNOWN_REQUEST = "unknown_request"
     INVALID_CONTROL = "invalid_control"
+    UNSUPPORTED_SCHEMA = "unsupported_schema"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -16,4 +16,5 @@ def build(name: str, context: Context) -> list[Stage]:
     """The stages of one file; only its own imports are made: settle needs no tokeniser."""
     module = importlib.import_module(f"router.stages.{name}")
     stages: list[Stage] = module.build(context)
-    return stages
+    reading_known = importlib.import_module("router.stages.versions").reading_known
+    return [reading_known(stage, name, context.names.of("dead-letter")) for stage in stages]

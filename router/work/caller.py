@@ -1,6 +1,7 @@
 """One work record in, one outcome out, whatever happens. No consumer and no producer in it.
 
-- What cannot be read, or asks for a partition or model that is not there, goes to the dead letter (``invalid_work``).
+- What cannot be read, or asks for a partition or model that is not there, goes to the dead letter (``invalid_work``);
+  a record of a later major version does, too (``unsupported_schema``).
 - The model is *banned*: its work comes back unmade (``error``, code ``banned``); calls that run already finish.
 - *Every endpoint cools*: no call starts. Interactive work that would wait longer than ``PATIENCE_S`` comes back at once
   as ``rate_limited``, so that it can go elsewhere; batch work stays in its topic, what is in hand already waits.
@@ -30,6 +31,7 @@ from router.contract.errors import BadRecord, RejectCode
 from router.contract.letters import dead_letter
 from router.contract.records import Outcome, OutcomeError, Work
 from router.contract.topics import MAX_ANSWER_BYTES, Names
+from router.contract.versions import refusal
 from router.kafka import calls
 from router.kafka.writer import Headers
 from router.work.bans import Bans
@@ -93,7 +95,7 @@ class Caller:
         if record.value is None or now_ms - record.timestamp < FRESH_MS:
             return False
         try:
-            return self._read(record.value).deadline_at_ms - now_ms <= takes_s * 1000
+            return self._read(record).deadline_at_ms - now_ms <= takes_s * 1000
         except BadRecord:
             return False  # its call tells
 
@@ -110,7 +112,7 @@ class Caller:
         if record.value is None:
             return ()
         try:
-            work = self._read(record.value)
+            work = self._read(record)
         except BadRecord as error:
             key, letter = dead_letter(record, error, stage=STAGE, at_ms=self._clock())
             return [calls.Outcome(self._dead_letters, record.partition % self._partitions, key, letter)]
@@ -120,8 +122,10 @@ class Caller:
         value = outcome_bytes(work, answer)
         return [calls.Outcome(self._outcomes, work.outcome_partition, work.request_id.encode(), value, headers)]
 
-    def _read(self, value: bytes) -> Work:
-        work = decode(Work, value)
+    def _read(self, record: ConsumerRecord) -> Work:
+        if (error := refusal(record.headers)) is not None:
+            raise error
+        work = decode(Work, record.value)
         if work.outcome_partition >= self._partitions:
             raise BadRecord(f"outcome_partition: must be below {self._partitions}", code=RejectCode.INVALID_WORK)
         if work.model != self._model:

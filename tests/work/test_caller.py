@@ -127,7 +127,7 @@ async def test_work_that_waited_is_too_late_when_a_quick_call_would_end_after_it
 @pytest.mark.parametrize("value", [None, b"", b"{", b'{"request_id": 3}'])
 async def test_unreadable_work_is_never_too_late(value):
     async with caller_with() as it:
-        record = SimpleNamespace(topic="t.work.small", value=value, timestamp=0)
+        record = SimpleNamespace(topic="t.work.small", value=value, timestamp=0, headers=())
         assert it.call.too_late(record, 1e9) is False
 
 
@@ -229,3 +229,12 @@ async def test_a_checked_answer_has_a_confidence_and_nothing_that_was_not_asked_
     assert 0.0 < sure.confidence < 1.0
     assert sure.body["choices"][0]["logprobs"] is None
     assert asked.body["choices"][0]["logprobs"]["content"]
+
+
+async def test_work_of_a_later_major_version_is_a_dead_letter(work):
+    async with caller_with() as caller:
+        (made,) = await caller.call(record_of(work, headers=[("schema", b"2")]))
+        assert made.topic == NAMES.of("dead-letter")
+        assert orjson.loads(made.value)["reason"]["code"] == "unsupported_schema"
+        (made,) = await caller.call(record_of(work, headers=[("schema", b"1.2")]))
+        assert made.topic == NAMES.of("outcomes")
