@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from router.config import Config, sasl_password
 from router.contract.errors import ConfigError
-from router.contract.topics import DAY_MS, Names
+from router.contract.topics import DAY_MS, HOUR_MS, Names
 from router.kafka import admin
 from router.kafka.client import Client, Codec, Security
 
@@ -109,16 +109,32 @@ async def create_topics(client: Client, config: Config) -> Topics:
         )
         for name, topic in names.all(list(config.models)).items()
     }
-    await admin.create_topics(client, wanted)
+    _refuse_short(config, names, await admin.create_topics(client, wanted))
     missing = sum(not count for count in there.values())
     return Topics(missing, len(wanted) - missing, partitions)
 
 
 def _kept_ms(config: Config, names: Names) -> dict[str, int]:
-    """How long what belongs to reviews is kept, by topic: items as configured, what tells that they are done no shorter."""
+    """By topic, how long records are kept where that is not as the registry says; what tells that a review is done no shorter than the item."""
     reviews_ms = config.reviews.retention_days * DAY_MS
     found = {names.of(name): reviews_ms for name in ("reviews", "reviews.wanted")}
-    return found | {names.of(name): max(reviews_ms, 7 * DAY_MS) for name in ("feedback.counted", "pairs")}
+    found |= {names.of(name): max(reviews_ms, 7 * DAY_MS) for name in ("feedback.counted", "pairs")}
+    for name, hours in config.kafka.retention_hours.items():
+        works = [names.work(model, lane) for model in config.models for lane in ("interactive", "batch")]
+        found |= dict.fromkeys(works if name == "work" else [names.of(name)], hours * HOUR_MS)
+    return found
+
+
+def _refuse_short(config: Config, names: Names, differences: Sequence[admin.Difference]) -> None:
+    """``ConfigError`` when a topic that is there forgets what is still needed. -1 is for ever."""
+    registry = names.all(list(config.models))
+    short = [
+        f"{one.topic}: retention.ms is {one.found}, and {least_ms} is the least"
+        for one in differences
+        if one.setting == "retention.ms" and 0 <= int(one.found) < (least_ms := registry[one.topic].least_retention_ms)
+    ]
+    if short:
+        raise ConfigError("; ".join(short) + ": a request's body would be gone before its answer is there")
 
 
 async def partitions_there(client: Client, config: Config) -> dict[str, int]:

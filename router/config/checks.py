@@ -15,6 +15,7 @@ from router.config.section import Section
 from router.contract.errors import ConfigError
 from router.contract.ids import DEFAULT_POOL
 from router.contract.patterns import pattern_problem
+from router.contract.topics import HOUR_MS, TOPICS, WORK, Topic
 
 GENERAL = "general"
 #: ``core.slicing.KIND``: what alerts and orders call slices of traffic.
@@ -39,6 +40,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _surveys(config)
     yield from _classify(config)
     yield from _kafka(config)
+    yield from _retention(config)
     if config.security.secret_env and config.security.secret_file:
         yield "security.secret_file", "give secret_env or secret_file, not both"
     if config.web.keys_env and config.web.keys_file:
@@ -215,6 +217,30 @@ def _kafka(config: Config) -> Iterator[Problem]:
             yield f"kafka.{name}", f"has no effect with security_protocol {kafka.security_protocol}"
     if kafka.ssl_keyfile and not kafka.ssl_certfile:
         yield "kafka.ssl_certfile", "is missing; ssl_keyfile belongs to it"
+
+
+def _retention(config: Config) -> Iterator[Problem]:
+    """A topic that forgets what is still needed loses requests, quietly."""
+    topics = {topic.name: topic for topic in TOPICS} | {"work": WORK}
+    for name, hours in config.kafka.retention_hours.items():
+        key = f"kafka.retention_hours.{name}"
+        yield from _known(key, [name], "topic", topics, "the registry of topics")
+        if name in {"reviews", "reviews.wanted"}:
+            yield key, "is set by reviews.retention_days"
+        elif name in topics and topics[name].cleanup == "compact":
+            yield key, "has no effect: the topic keeps the last record of each key, for good"
+        elif name in topics and hours < (least := _least_hours(config, topics[name])):
+            yield key, f"{hours} hours are too few: {least} is the least, for what is still needed then"
+
+
+def _least_hours(config: Config, topic: Topic) -> int:
+    """Of a topic under this configuration: the registry's, and as long as reviews and surveys ask for it."""
+    days = 0
+    if topic.name in {"feedback.counted", "pairs"}:
+        days = config.reviews.retention_days
+    elif topic.name == "surveys":
+        days = max((one.quiet_days for one in config.surveys.values()), default=0)
+    return max(topic.least_retention_ms // HOUR_MS, 24 * days)
 
 
 def _known(

@@ -63,6 +63,9 @@ class KafkaConfig(Section):
     """Tables, the embedded broker's log, the secret that ``up`` makes. Relative to the working directory."""
     session_timeout_s: Annotated[Seconds, Field(ge=1, le=300)] = 6.0
     """After this long a dead process's partitions go to another."""
+    retention_hours: dict[str, Annotated[Whole, Field(ge=1, le=24 * 3650)]] = Field(default_factory=dict)
+    """How long topics keep their records, by name without prefix (``work``: the work topics of all models), of topics that `topics create` and
+    `up` make. What is not named is kept as `docs/security.md` shows; what a request needs on its way, 48 hours at least."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """As in Kafka's own clients."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"

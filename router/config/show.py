@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -53,13 +54,22 @@ def _toml(value: Any) -> str:  # noqa: PLR0911 - one return a kind of value
             given = {key: getattr(value, name) for key, name in keys_of(type(value)).items()}
             return _toml({key: item for key, item in given.items() if item is not None})
         case dict():
-            return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+            return (
+                "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+                if value
+                else "{}"
+            )
         case frozenset():
             return _toml(sorted(value))
         case list() | tuple():
             return "[" + ", ".join(map(_toml, value)) + "]"
         case _:
             return json.dumps(str(value), ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    """As TOML has it: what is more than letters, digits, ``-`` and ``_`` stands in quotes."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 _TITLES = {

@@ -8,6 +8,7 @@ from typing import Literal
 
 from router.contract.ids import NAME
 from router.contract.records import (
+    MAX_DEADLINE_MS,
     Alert,
     Control,
     DeadLetter,
@@ -26,6 +27,10 @@ from router.contract.records import (
 
 MIB = 1024 * 1024
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+
+#: Of what a request needs on its way to its result: the longest deadline, and a day for whatever stands still meanwhile.
+LEAST_ON_THE_WAY_MS = MAX_DEADLINE_MS + DAY_MS
 
 #: A request may be this large: 1 MiB less 64 KiB for what a work record adds to it.
 MAX_REQUEST_BYTES = MIB - 64 * 1024
@@ -46,6 +51,8 @@ class Topic:
     #: The broker stamps records when they arrive: a producer's clock decides nothing.
     append_time: bool = True
     retention_ms: int = 7 * DAY_MS
+    #: What is removed earlier is still needed; of a compacted topic nothing is removed by its age.
+    least_retention_ms: int = HOUR_MS
 
     @property
     def public(self) -> bool:
@@ -53,17 +60,57 @@ class Topic:
 
 
 #: Work topics exist once per model: ``work.<model>`` and ``work.<model>.batch``.
-WORK = Topic("work.{model}", "request id", Work, "route", "workers", max_bytes=3 * MIB, retention_ms=2 * DAY_MS)
+WORK = Topic(
+    "work.{model}",
+    "request id",
+    Work,
+    "route",
+    "workers",
+    max_bytes=3 * MIB,
+    retention_ms=2 * DAY_MS,
+    least_retention_ms=LEAST_ON_THE_WAY_MS,
+)
 
 TOPICS = (
-    Topic("requests", "any; tenant or session advised", Request, "users", "route, settle", retention_ms=3 * DAY_MS),
     Topic(
-        "requests.batch", "any; tenant or session advised", Request, "users", "route, settle", retention_ms=3 * DAY_MS
+        "requests",
+        "any; tenant or session advised",
+        Request,
+        "users",
+        "route, settle",
+        retention_ms=3 * DAY_MS,
+        least_retention_ms=LEAST_ON_THE_WAY_MS,
     ),
-    Topic("outcomes", "request id", Outcome, "workers", "settle, route", max_bytes=4 * MIB, retention_ms=2 * DAY_MS),
+    Topic(
+        "requests.batch",
+        "any; tenant or session advised",
+        Request,
+        "users",
+        "route, settle",
+        retention_ms=3 * DAY_MS,
+        least_retention_ms=LEAST_ON_THE_WAY_MS,
+    ),
+    Topic(
+        "outcomes",
+        "request id",
+        Outcome,
+        "workers",
+        "settle, route",
+        max_bytes=4 * MIB,
+        retention_ms=2 * DAY_MS,
+        least_retention_ms=LEAST_ON_THE_WAY_MS,
+    ),
     Topic("results", "the request's key", Result, "settle", "users, feedback, account", max_bytes=4 * MIB),
     # Large for its header: the slip holds the request's metadata.
-    Topic("decisions", "request id", Decision, "route", "settle, audit", max_bytes=3 * MIB),
+    Topic(
+        "decisions",
+        "request id",
+        Decision,
+        "route",
+        "settle, audit",
+        max_bytes=3 * MIB,
+        least_retention_ms=LEAST_ON_THE_WAY_MS,
+    ),
     Topic("feedback", "any", Feedback, "users", "feedback"),
     Topic("rewards", "pool/stratum", Reward, "feedback", "learn, watch"),
     Topic("metrics", "tenant/pool/model/stratum/cohort/lane", MetricWindow, "account", "web, users"),
@@ -77,8 +124,8 @@ TOPICS = (
     Topic("dead-letter", "the original key", DeadLetter, "every stage", "people", max_bytes=4 * MIB),
     # Which dead letters went back: kept for longer than they are.
     Topic("redriven", "topic/partition/offset", None, "people", "people", retention_ms=14 * DAY_MS),
-    Topic("redispatch", "request id", None, "settle", "route"),
-    Topic("redispatch.batch", "request id", None, "settle", "route"),
+    Topic("redispatch", "request id", None, "settle, route", "route", least_retention_ms=LEAST_ON_THE_WAY_MS),
+    Topic("redispatch.batch", "request id", None, "settle, route", "route", least_retention_ms=LEAST_ON_THE_WAY_MS),
     Topic("spending", "pool", None, "settle", "route"),
     Topic("spending.batch", "pool", None, "settle", "route"),
     # What each tenant may use, lent to lanes of route; and settle's word on what calls of limited tenants have cost.
@@ -108,7 +155,15 @@ TOPICS = (
     Topic("alert.acts", "alert id", None, "people", "watch", cleanup="compact"),
     Topic("load", "stage/partition", None, "settle, feedback", "route, web", cleanup="compact"),
     # Each version is a key of its own, so compaction would keep all for ever; route writes a lasting one anew each day.
-    Topic("snapshots", "snapshot version", None, "route", "replay", retention_ms=14 * DAY_MS),
+    Topic(
+        "snapshots",
+        "snapshot version",
+        None,
+        "route",
+        "replay",
+        retention_ms=14 * DAY_MS,
+        least_retention_ms=2 * DAY_MS,
+    ),
 )
 
 
