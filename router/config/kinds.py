@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated
 
@@ -25,6 +26,17 @@ def _url(value: str) -> str:
     if "@" in host:
         raise ValueError("must not hold a user name or password; name a variable in api_key_env")
     return value.rstrip("/")
+
+
+def masked(url: str) -> str:
+    """An address without what may be a secret in it: a path or query that only who may use it knows.
+
+    >>> masked("https://hooks.example.com:8443/services/T0/B0/x?y"), masked("http://alerts:9093")
+    ('https://hooks.example.com:8443/***', 'http://alerts:9093')
+    """
+    scheme, _, rest = url.partition("://")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return f"{scheme}://{host}" + ("/***" if len(rest) > len(host) else "")
 
 
 def _brokers(value: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from router.config.kinds import masked
 from router.config.model import Config
 from router.config.problems import TABLES, keys_of
 
@@ -21,7 +22,8 @@ from router.config.problems import TABLES, keys_of
 def show(config: Config) -> str:
     """The effective configuration as TOML; behind each value the file or variable it comes from, or ``default``.
 
-    It holds no secret: a configuration only names the variables and files that do.
+    It holds no secret: a configuration only names the variables and files that do. Of an address that alerts are sent to, only the host is
+    shown, of a server's no query: who knows the rest may use it.
     """
     lines: list[str] = []
     for key in Config.model_fields:
@@ -34,11 +36,21 @@ def show(config: Config) -> str:
 
 def _rows(path: str, table: BaseModel, sources: dict[str, str]) -> Iterator[str]:
     for key, name in keys_of(type(table)).items():
-        value = getattr(table, name)
+        value = _without_secrets(key, getattr(table, name))
         below = [sources[given] for given in sources if given == f"{path}.{key}" or given.startswith(f"{path}.{key}.")]
         source = ", ".join(dict.fromkeys(below)) or "default"
         row = f"# {key} is not set" if value is None else f"{key} = {_toml(value)}"
         yield f"{row:<48}  # {source}" if value is not None else row
+
+
+def _without_secrets(key: str, value: Any) -> Any:
+    if key in _SECRET_ADDRESSES and value is not None:
+        return masked(value)
+    if key == "base_url" and value is not None and "?" in value:
+        return value.partition("?")[0] + "?***"
+    if key == "endpoints":
+        return tuple(one.model_copy(update={"base_url": _without_secrets("base_url", one.base_url)}) for one in value)
+    return value
 
 
 def _toml(value: Any) -> str:  # noqa: PLR0911 - one return a kind of value
@@ -71,6 +83,8 @@ def _key(name: str) -> str:
     """As TOML has it: what is more than letters, digits, ``-`` and ``_`` stands in quotes."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
+
+_SECRET_ADDRESSES = frozenset({"webhook_url", "alertmanager_url"})
 
 _TITLES = {
     (): "Sections",

@@ -1,7 +1,7 @@
 """Alerts leave the system: each record of ``alerts`` is posted to a webhook, and to an Alertmanager in its own format.
 
 At least once: the group's offset is committed after the answer, so a record may come twice after a crash; its ``id`` and ``state`` tell. What is not
-taken (no answer, 5xx, 429) is tried again with growing pauses, in order; a 4xx is logged and left. Runs in the web process, where a URL is configured.
+taken (no answer, 5xx, 429) is tried again with growing pauses, in order; a 3xx or 4xx is logged and left. Runs in the web process, where a URL is configured.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from router.config.kinds import masked
 from router.contract.codec import decode
 from router.contract.errors import BadRecord
 from router.contract.records import Alert
@@ -88,16 +89,18 @@ class Notifier:
         while True:
             why = ""
             try:
-                async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
-                    if answer.status < 400:
+                headers = {"Content-Type": "application/json"}
+                # Nobody but the configuration says where an alert goes: a redirect is a refusal.
+                async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                    if answer.status < 300:
                         return
                     why = f"HTTP {answer.status}"
                     if answer.status < 500 and answer.status != 429:
-                        log.error("an alert was refused by %s: %s", url, why)
+                        log.error("an alert was refused by %s: %s", masked(url), why)
                         return
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                why = repr(error)
-            log.warning("an alert was not taken by %s (%s); again in %.0f s", url, why, pause_s)
+                why = type(error).__name__  # its text may hold the whole address
+            log.warning("an alert was not taken by %s (%s); again in %.0f s", masked(url), why, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
