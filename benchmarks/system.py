@@ -269,6 +269,10 @@ class System:
         """All that is committed in these topics now."""
         return asyncio.run(read_topics(self.bootstrap, [self.topic(topic) for topic in topics], isolation))
 
+    def records_of(self, topics: Sequence[str]) -> list[ConsumerRecord]:
+        """The same, by full names."""
+        return asyncio.run(read_topics(self.bootstrap, topics))
+
     def values(self, topic: str) -> list[dict[str, Any]]:
         """The same of one topic, parsed."""
         return [orjson.loads(record.value) for record in self.records(topic)]
