@@ -263,6 +263,14 @@ def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
     yield from ((key, f"no file {path}") for key, path in _files(config) if not path.is_file())
     for name in (name for name, model in config.models.items() if model.unpriced):
         yield f"models.{name}.unpriced", "the cost of its answers will be unknown"
+    for name, model in config.models.items():
+        slots = [endpoint.concurrency for endpoint in model.endpoints]
+        taken = sum(slot for slot in slots if slot is not None)
+        if slots and None not in slots and taken < model.concurrency:
+            yield (
+                f"models.{name}.concurrency",
+                f"its endpoints take {taken} calls at once, and {model.concurrency} are in hand",
+            )
     try:
         redactor(config.reviews.redact)
     except ConfigError as error:

@@ -143,6 +143,10 @@ class Endpoint(Section):
     """The provider's limit."""
     tokens_per_minute: Positive | None = None
     """The provider's limit."""
+    concurrency: Annotated[Whole, Field(ge=1, le=400)] | None = None
+    """The provider's limit of calls at once, per worker process."""
+    weight: Annotated[float, BeforeValidator(no_bool), Field(ge=0.01, le=100, allow_inf_nan=False)] | None = None
+    """Its share of calls beside the model's other endpoints. Not set: how its limits compare with theirs, 1 without limits."""
 
 
 class ModelConfig(Section):
@@ -178,7 +182,7 @@ class ModelConfig(Section):
     unpriced: bool = False
     """Serve it although nobody knows its price: ``cost_unknown`` is true then, never a cost of 0."""
     listed_endpoints: tuple[Endpoint, ...] = Field(default=(), alias="endpoints")
-    """Tables with ``name``, ``base_url``, ``api_key_env``, ``requests_per_minute``, ``tokens_per_minute``."""
+    """Tables with ``name``, ``base_url``, ``api_key_env``, ``requests_per_minute``, ``tokens_per_minute``, ``concurrency``, ``weight``."""
     base_url: Url | None = None
     """Instead of ``endpoints``: the only one, called ``default``."""
     api_key_env: EnvName | None = None

@@ -132,6 +132,9 @@ class _Probes(Collector):
         stuck = GaugeMetricFamily("pointsman_stuck_seconds", "Time with lag and without progress", labels=["probe"])
         ready = GaugeMetricFamily("pointsman_ready", "Whether it may take work", labels=["probe"])
         figures = GaugeMetricFamily("pointsman_figure", "Further figures of a probe", labels=["probe", "figure"])
+        endpoints = GaugeMetricFamily(
+            "pointsman_endpoint_figure", "Figures of a model's endpoints", labels=["probe", "endpoint", "figure"]
+        )
         for one in self._watchdog.watched:
             name = [one.probe.name]
             if (records := one.said.get("lag")) is not None:
@@ -140,10 +143,22 @@ class _Probes(Collector):
             ready.add_metric(name, one.ready)
             for figure, value in _numbers(one):
                 figures.add_metric([*name, figure], value)
-        yield from (lag, stuck, ready, figures)
+            for endpoint, figure, value in _of_endpoints(one):
+                endpoints.add_metric([*name, endpoint, figure], value)
+        yield from (lag, stuck, ready, figures, endpoints)
 
 
 def _numbers(watched: Watched) -> Iterator[tuple[str, float]]:
     for figure, value in watched.said.items():
         if figure not in OWN_KEYS and isinstance(value, (int, float)):
             yield figure, value
+
+
+def _of_endpoints(watched: Watched) -> Iterator[tuple[str, str, float]]:
+    """A worker's endpoints have the names of the configuration: their number is bounded. ``closed``: 1 when it takes all calls."""
+    for endpoint, figures in watched.said.get("endpoints", {}).items():
+        for figure, value in figures.items():
+            if isinstance(value, (int, float)):
+                yield endpoint, figure, value
+        if "state" in figures:
+            yield endpoint, "closed", figures["state"] == "closed"

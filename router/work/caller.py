@@ -3,8 +3,9 @@
 - What cannot be read, or asks for a partition or model that is not there, goes to the dead letter (``invalid_work``);
   a record of a later major version does, too (``unsupported_schema``).
 - The model is *banned*: its work comes back unmade (``error``, code ``banned``); calls that run already finish.
-- *Every endpoint cools*: no call starts. Interactive work that would wait longer than ``PATIENCE_S`` comes back at once
-  as ``rate_limited``, so that it can go elsewhere; batch work stays in its topic, what is in hand already waits.
+- *No endpoint is free* (all cool, or are at a limit): no call starts. Interactive work that would wait longer than
+  ``PATIENCE_S`` comes back at once as ``rate_limited``, so that it can go elsewhere; batch work stays in its topic, what is in
+  hand already waits.
 - Work that has waited and whose call could not end by its deadline is passed over without a word: settle ends the request
   at its deadline, and a lane that is behind spends its slots on what can still be answered.
 - A deadline that has passed: ``timeout`` without a call. A call gets what is left until the deadline, at most
@@ -86,7 +87,7 @@ class Caller:
         self._due_s: dict[object, float] = {}
 
     def may_start(self, topic: str) -> bool:
-        """Whether work of a topic is worth taking now: batch work waits in its topic while every endpoint cools."""
+        """Whether work of a topic is worth taking now: batch work waits in its topic while no endpoint is free."""
         return topic != self._batch_topic or self._provider.free_in_s() == 0 or self._bans.banned(self._model)
 
     def too_late(self, record: ConsumerRecord, takes_s: float) -> bool:
@@ -158,7 +159,7 @@ class Caller:
             if wait_s <= 0:
                 return None
             if not batch and self._monotonic_s() - waited_since_s + wait_s > PATIENCE_S:
-                message, wait_ms = "every endpoint is cooling", int(wait_s * 1000) + 1
+                message, wait_ms = "no endpoint is free", int(wait_s * 1000) + 1
                 return failed("rate_limited", ErrorCode.RATE_LIMITED, message, retry_after_ms=wait_ms)
             await asyncio.sleep(min(wait_s, left_s, LOOK_S))
 

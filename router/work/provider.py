@@ -68,7 +68,12 @@ class Provider(Protocol):
         ...
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """By endpoint name: ``outstanding`` calls, ``cooling_s`` left, ``failures`` in a row."""
+        """How each endpoint fares, by its name.
+
+        ``outstanding`` calls, ``cooling_s`` left, ``failures`` in a row; its breaker's ``state`` (``closed``,
+        ``open``, ``half_open``), the ``reason`` when not closed, ``open_s`` left, ``openings``; ``weight`` as it counts now;
+        ``error_rate`` 0..1 and ``usual_ms`` (geometric mean, ``None`` when unknown) of about the last minute.
+        """
         ...
 
 

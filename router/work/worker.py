@@ -110,13 +110,13 @@ class ModelWorker:
     def liveness(self) -> dict[str, Any]:
         """The engine's, with endpoints and whether the model is banned.
 
-        ``progress`` changes when a call starts or ends, and all the time while a call runs within its time or every
-        endpoint cools: then standing still is right. ``lag``: records not read yet, and outcomes not committed yet.
+        ``progress`` changes when a call starts or ends, and all the time while calls run within their time or no endpoint
+        is free: then standing still is right. ``lag``: records not read yet, and outcomes not committed yet.
         """
         said = self._engine.liveness()
         cooling_s = self._provider.free_in_s()
         uncommitted = max(0, sum(said["in_hand"].values()) - self._caller.in_hand)
-        waits = cooling_s > 0 or (self._caller.in_hand > 0 and not self._caller.overdue())
+        waits = not self._caller.overdue() and (cooling_s > 0 or self._caller.in_hand > 0)
         return {
             **said,
             "model": self._model,
@@ -185,6 +185,8 @@ def new_provider(installation: Installation, model: str, session: aiohttp.Client
             key=key_from(endpoint.api_key_env, f"models.{model}"),
             requests_per_minute=endpoint.requests_per_minute,
             tokens_per_minute=endpoint.tokens_per_minute,
+            concurrency=endpoint.concurrency,
+            weight=endpoint.weight,
         )
         for endpoint in settings.endpoints
     ]

@@ -123,6 +123,21 @@ async def test_progress_keeps_a_busy_process_alive():
         await server.stop()
 
 
+async def test_metrics_carry_the_figures_of_a_workers_endpoints():
+    said = {"eu-1": {"outstanding": 2, "state": "open", "reason": "5 failures in a row", "usual_ms": None}}
+    watchdog, server = await serve(Stage(endpoints=said))
+    try:
+        _, text = await get(server.port, "/metrics")
+        labels = 'endpoint="eu-1",figure="{}",probe="llm-settle"'
+        assert f"pointsman_endpoint_figure{{{labels.format('outstanding')}}} 2.0" in text
+        assert f"pointsman_endpoint_figure{{{labels.format('closed')}}} 0.0" in text
+        assert "failures in a row" not in text
+        assert "usual_ms" not in text
+    finally:
+        await watchdog.stop()
+        await server.stop()
+
+
 async def test_metrics_carry_units_and_the_probes_figures():
     watchdog, server = await serve(Stage(lag=7, calls_in_hand=3, note="text"))
     try:
