@@ -70,11 +70,23 @@ def _model(key: str, model: ModelConfig) -> Iterator[Problem]:
     if model.provider == "external" and (model.listed_endpoints or model.base_url or model.api_key_env):
         yield f"{key}.provider", "nobody here serves an external model; leave its endpoints out"
     yield from _unique(f"{key}.endpoints", [endpoint.name for endpoint in model.listed_endpoints])
+    yield from _token_times(key, model)
     if model.max_output_tokens > model.context_window:
         yield (
             f"{key}.max_output_tokens",
             f"{model.max_output_tokens} is more than context_window {model.context_window}",
         )
+
+
+def _token_times(key: str, model: ModelConfig) -> Iterator[Problem]:
+    times = {"first_token_timeout_s": model.first_token_timeout_s, "idle_timeout_s": model.idle_timeout_s}
+    for name, limit_s in times.items():
+        if limit_s is None:
+            continue
+        if model.provider not in {"openai", "sim"}:
+            yield f"{key}.{name}", f'provider "{model.provider}" does not stream here; only "openai" and "sim" do'
+        if limit_s >= model.timeout_s:
+            yield f"{key}.{name}", f"{limit_s:g} must be less than timeout_s {model.timeout_s:g}, which ends every call"
 
 
 def _pool(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:

@@ -166,6 +166,11 @@ class ModelConfig(Section):
     """Calls in hand at once, per worker process."""
     timeout_s: Annotated[Seconds, Field(le=86_400)] = 60
     """Longest call; a nearer deadline cuts it."""
+    first_token_timeout_s: Annotated[Seconds, Field(le=86_400)] | None = None
+    """Longest wait for the first token of an answer. With this or the next key set, the worker asks the provider for streams; results are
+    whole as ever. Not set: no limit but ``timeout_s``."""
+    idle_timeout_s: Annotated[Seconds, Field(le=86_400)] | None = None
+    """Longest wait from one token of an answer to the next."""
     input_usd_per_mtok: UsdPerMtok | None = None
     """Price of a million prompt tokens; a multiple of 0.001."""
     output_usd_per_mtok: UsdPerMtok | None = None

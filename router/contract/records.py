@@ -262,6 +262,8 @@ class Usage:
     cached_tokens: Count = 0
     cache_write_tokens: Count = 0
     reasoning_tokens: Count = 0
+    #: The provider did not say: counted by the worker from what came of a stream.
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

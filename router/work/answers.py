@@ -58,14 +58,15 @@ def _read_success(url: str, headers: Mapping[str, str], body: bytes) -> Answer:
     if not isinstance(found, dict):
         return failed("error", ErrorCode.MALFORMED_ANSWER, "the answer is not a JSON object")
     if found.get("error"):
-        code = _code_of(found)
+        code = code_of(found)
         return failed(
             "error", ErrorCode.PROVIDER_ERROR, "HTTP 200 with an error inside" + (f" ({code})" if code else "")
         )
-    return _read_completion(found) if url in COMPLETIONS else _read_embeddings(found)
+    return read_completion(found) if url in COMPLETIONS else _read_embeddings(found)
 
 
-def _read_completion(found: dict[str, Any]) -> Answer:
+def read_completion(found: dict[str, Any]) -> Answer:
+    """Judge the body of a completion, which came whole or as a stream."""
     choices = found.get("choices")
     if not isinstance(choices, list) or not choices or not all(map(_is_choice, choices)):
         return failed("error", ErrorCode.MALFORMED_ANSWER, "the answer has no choices, or one without a message")
@@ -125,10 +126,10 @@ def _server_code(body: bytes) -> str | None:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return _code_of(found) if isinstance(found, dict) else None
+    return code_of(found) if isinstance(found, dict) else None
 
 
-def _code_of(found: dict[str, Any]) -> str | None:
+def code_of(found: dict[str, Any]) -> str | None:
     """``error.code``, else ``error.type``, if it is a plain word."""
     error = found.get("error")
     if not isinstance(error, dict):

@@ -50,10 +50,10 @@ def _learn(endpoint: Endpoint, answer: Answer, now_s: float, *, took_s: float, p
     code = answer.error.code if answer.error else ""
     if answer.status == "rate_limited":
         endpoint.cool(answer.error.retry_after_ms if answer.error else None, now_s)
-    elif answer.status == "timeout":
+    elif code == ErrorCode.TIMEOUT:
         if took_s >= _long_s(endpoint):
             endpoint.failed(now_s, probe=probe)
-    elif answer.status == "truncated" or code in _FAULTS or code.startswith("http_5"):
+    elif answer.status in {"timeout", "truncated"} or code in _FAULTS or code.startswith("http_5"):
         endpoint.failed(now_s, probe=probe)
     elif answer.status in {"ok", "refused"}:
         endpoint.succeeded(took_s, now_s, probe=probe)

@@ -7,6 +7,7 @@ again and a retry draws anew. Whether an answer is *good* depends on prompt and 
 [models.small]
 latency_ms = 120            # median; log-normal around it with sigma, 0 = always the same
 latency_sigma = 0.4
+first_token_ms = 30         # of a stream: when its first token comes, the others evenly until the latency is over; 0 = evenly from the start
 completion_tokens = 80      # median, log-normal too; never above max_tokens of the request
 completion_sigma = 0.5
 served_model = "small-2026-05"
@@ -18,7 +19,7 @@ certainty = 0.5             # how much its log-probabilities tell of whether an 
 [models.small.quality]      # probability of a good answer by task class; "default" for the rest
 default = 0.9
 math = 0.6
-[models.small.errors]       # probability by kind: any HTTP status, hang, cut, malformed, truncated, refused
+[models.small.errors]       # probability by kind: any HTTP status, hang, cut, malformed, truncated, refused, stall, error_event
 503 = 0.01
 hang = 0.001
 [[classes]]                 # task class of a prompt: the first whose word is in the last user message
@@ -26,6 +27,8 @@ name = "math"
 any = ["solve", "equation"]
 ```
 `body.metadata.task_class` of a request, when given, says its class instead; a router that is to be judged must not read it.
+With `stream` in a request: `cut`, `stall` (silence for `hang_s`), `truncated` (no finish reason) and `malformed` come after half of
+the tokens, and so does `error_event`. Without, `stall` sends half of the body and `error_event` is a 200 with an error in it.
 A model that the file does not name behaves like `[models.default]`, else like the defaults above with no errors.
 """
 
@@ -42,7 +45,7 @@ import xxhash
 
 from router.contract.errors import ConfigError
 
-NAMED_ERRORS: Final = frozenset({"hang", "cut", "malformed", "truncated", "refused"})
+NAMED_ERRORS: Final = frozenset({"hang", "cut", "malformed", "truncated", "refused", "stall", "error_event"})
 _NORMAL = NormalDist()
 
 
@@ -52,6 +55,7 @@ class Behaviour:
 
     latency_ms: float = 120.0
     latency_sigma: float = 0.4
+    first_token_ms: float = 0.0
     completion_tokens: float = 80.0
     completion_sigma: float = 0.5
     served_model: str | None = None

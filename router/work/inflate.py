@@ -25,6 +25,7 @@ class Inflater:
     def __init__(self, encoding: str, limit_bytes: int) -> None:
         self._out = bytearray()
         self._limit = limit_bytes
+        self._taken = 0
         self._encoding = encoding.strip().lower() or "identity"
         if self._encoding not in {"identity", "gzip", "x-gzip", "deflate"}:
             raise zlib.error("unknown content encoding")
@@ -35,10 +36,17 @@ class Inflater:
         if self._stream is not None:
             if self._stream.eof:  # zlib would keep what follows, without a limit
                 raise zlib.error("bytes after the end of the compressed body")
-            chunk = self._stream.decompress(chunk, self._limit + 1 - len(self._out))
+            chunk = self._stream.decompress(chunk, self._limit + 1 - self._taken - len(self._out))
         self._out += chunk
-        if len(self._out) > self._limit:
+        if self._taken + len(self._out) > self._limit:
             raise TooLarge
+
+    def take(self) -> bytes:
+        """What has come since it was last asked; all of it still counts towards the limit."""
+        piece = bytes(self._out)
+        self._taken += len(piece)
+        self._out.clear()
+        return piece
 
     def finish(self) -> bytes:
         """The whole body; ``zlib.error`` when compressed data ended early."""

@@ -2,7 +2,7 @@
 
 - Time: the whole call, connecting included, ends within the budget; what then runs is a ``timeout``.
 - The body is the request's own with the provider's name of the model. Answers travel in one record, so ``stream`` is
-  taken out. ``Idempotency-Key`` is ``<request id>-<attempt>``: a call made again after a crash carries the same one.
+  taken out; where tokens have times of their own (``Patience``) the worker asks for a stream itself (``streamed``). ``Idempotency-Key`` is ``<request id>-<attempt>``: a call made again after a crash carries the same one.
 - Redirects are not followed: a key must not travel to another host. No cookies. Connections are reused.
 - Reading stops at ``MAX_ANSWER_BYTES``, counted after decompression.
 """
@@ -14,6 +14,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from random import Random
 from typing import Any, Final
 
@@ -24,12 +25,14 @@ from yarl import URL
 from router.contract.errors import ConfigError
 from router.contract.records import Work
 from router.contract.topics import MAX_ANSWER_BYTES
+from router.contract.urls import COMPLETIONS
 from router.work.answers import URLS, read_answer
 from router.work.balanced import attempt
 from router.work.confidence import asked_with
 from router.work.endpoints import Endpoints, Place
 from router.work.inflate import ACCEPTED, Inflater, TooLarge
 from router.work.provider import Answer, ErrorCode, failed
+from router.work.streamed import MEDIA, Patience, Stream, asked, is_stream
 
 #: A server that is there accepts a connection within this; a missing one should not hold a slot for a minute.
 CONNECT_S: Final = 10.0
@@ -85,7 +88,7 @@ class OpenAIHttp:
         places: at least one, with distinct names.
         session: from ``new_session``; the caller closes it.
         clock_s: monotonic seconds, for cooling and latency. ``now_ms``: wall clock, for ``Retry-After`` dates.
-        dice: draws between endpoints.
+        dice: draws between endpoints. ``patience``: time limits of completions' tokens.
     """
 
     def __init__(
@@ -96,8 +99,10 @@ class OpenAIHttp:
         clock_s: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         dice: Random | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._session = session
+        self._patience, self._clock_s = patience or Patience(), clock_s
         self._now_ms = now_ms
         self._endpoints = Endpoints(places, clock_s, dice or Random())  # noqa: S311 - balances load, guards nothing
         self._urls = {p.name: {url: full_url(p.base_url, url) for url in URLS} for p in places}
@@ -115,7 +120,9 @@ class OpenAIHttp:
         if work.url not in URLS:
             return failed("error", ErrorCode.INVALID_REQUEST, "a provider serves no such url")
         try:
-            body = orjson.dumps(outgoing(work))
+            sent = outgoing(work)
+            streams = self._patience.streams and work.url in COMPLETIONS
+            body = orjson.dumps(asked(sent) if streams else sent)
         except TypeError:  # nested deeper than can be written
             return failed("error", ErrorCode.INVALID_REQUEST, "the request body cannot be written as JSON")
         headers = {
@@ -123,34 +130,54 @@ class OpenAIHttp:
             "Content-Type": "application/json",
             "Idempotency-Key": f"{work.request_id}-{work.attempt}",
         }
-        return await attempt(
-            self._endpoints, len(body) // 4, lambda place: self._post(place, work.url, headers, body, budget_s)
-        )
+        if streams:
+            headers["Accept"] = f"{MEDIA}, application/json"
 
-    async def _post(self, place: Place, url: str, headers: dict[str, str], body: bytes, budget_s: float) -> Answer:
+        async def call(place: Place) -> Answer:
+            stream = Stream(work, self._patience, self._clock_s) if streams else None
+            answer = await self._post(place, work.url, headers, body, budget_s, stream)
+            return answer if stream is None else await stream.closed(answer)
+
+        return await attempt(self._endpoints, len(body) // 4, call)
+
+    async def _post(  # noqa: PLR0917 - one call, spelt out
+        self, place: Place, url: str, headers: dict[str, str], body: bytes, budget_s: float, stream: Stream | None
+    ) -> Answer:
         timeout = aiohttp.ClientTimeout(total=budget_s, sock_connect=CONNECT_S)
         try:
-            async with self._session.post(
-                self._urls[place.name][url],
-                data=body,
-                headers=headers | self._auth[place.name],
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
+            async with (
+                nullcontext() if stream is None else stream.limit,
+                self._session.post(
+                    self._urls[place.name][url],
+                    data=body,
+                    headers=headers | self._auth[place.name],
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                if stream is not None:
+                    if is_stream(response):
+                        return await stream.read(response)
+                    stream.limit.reschedule(None)  # it answers whole: with its headers the answer is there
                 inflater = Inflater(response.headers.get("Content-Encoding", ""), MAX_ANSWER_BYTES)
                 async for chunk in response.content.iter_any():
                     inflater.feed(chunk)
                 return read_answer(url, response.status, response.headers, inflater.finish(), now_ms=self._now_ms())
-        except TooLarge:
-            return failed("error", ErrorCode.ANSWER_TOO_LARGE, f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-        except zlib.error:
-            return failed("error", ErrorCode.MALFORMED_ANSWER, "the answer cannot be decompressed")
-        except aiohttp.ConnectionTimeoutError:
-            return failed("error", ErrorCode.CONNECTION_ERROR, "no connection in time")
-        except TimeoutError:
-            return failed("timeout", ErrorCode.TIMEOUT, "no answer in time")
-        except (aiohttp.ClientError, OSError) as error:
-            return failed("error", ErrorCode.CONNECTION_ERROR, type(error).__name__)
+        except (TooLarge, zlib.error, aiohttp.ClientError, TimeoutError, OSError) as error:
+            return _failed(error)
+
+
+def _failed(error: Exception) -> Answer:
+    """What reading an answer may end with."""
+    if isinstance(error, TooLarge):
+        return failed("error", ErrorCode.ANSWER_TOO_LARGE, f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+    if isinstance(error, zlib.error):
+        return failed("error", ErrorCode.MALFORMED_ANSWER, "the answer cannot be decompressed")
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return failed("error", ErrorCode.CONNECTION_ERROR, "no connection in time")
+    if isinstance(error, TimeoutError):
+        return failed("timeout", ErrorCode.TIMEOUT, "no answer in time")
+    return failed("error", ErrorCode.CONNECTION_ERROR, type(error).__name__)
 
 
 def outgoing(work: Work) -> dict[str, Any]:

@@ -21,6 +21,9 @@ class ErrorCode(StrEnum):
 
     BANNED = "banned"
     TIMEOUT = "timeout"
+    #: Of streams: nothing of the answer, or nothing more, within the time that the model's settings give.
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105 - a code, no secret
+    IDLE_TIMEOUT = "idle_timeout"
     RATE_LIMITED = "rate_limited"
     CONNECTION_ERROR = "connection_error"
     MALFORMED_ANSWER = "malformed_answer"

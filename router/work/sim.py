@@ -1,6 +1,7 @@
 """``pointsman sim``: an OpenAI-compatible server whose models are simulated (``behaviour``). Loopback only.
 
-``POST /v1/chat/completions``, ``/v1/completions``, ``/v1/embeddings``, ``GET /v1/models``; any model name is served.
+``POST /v1/chat/completions`` (also with ``stream``: ``sim_stream``), ``/v1/completions``, ``/v1/embeddings``,
+``GET /v1/models``; any model name is served.
 Each answer carries ``"sim": {"good": bool, "task_class": str}``, the truth that a real provider does not tell.
 
 ``POST /sim/behaviour`` merges a change (JSON of the same form as the TOML file) while calls run; ``GET /sim/behaviour``
@@ -26,6 +27,7 @@ from router.contract.errors import ConfigError
 from router.work.behaviour import Behaviour, World, uniform
 from router.work.calllog import CallLog
 from router.work.endpoints import Bucket
+from router.work.sim_stream import ERROR, streamed
 
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 CHARS_PER_TOKEN: Final = 4
@@ -104,7 +106,14 @@ class Simulator:
             await asyncio.sleep(behaviour.hang_s)
         if kind is not None and kind.isdecimal():
             return _error(int(kind), "simulated", "simulated error", retry_after_s=behaviour.retry_after_s)
+        if call.body.get("stream") is True and request.path.endswith("/chat/completions"):
+            return await streamed(request, call, answer(call), kind)
         await asyncio.sleep(behaviour.latency_s(call.draw("latency")))
+        return await self._whole(request, call, answer, kind)
+
+    async def _whole(
+        self, request: web.Request, call: Call, answer: Callable[[Call], dict[str, Any]], kind: str | None
+    ) -> web.StreamResponse:
         if kind == "refused":
             return _json({**answer(call), "choices": [_choice("", "content_filter")]})
         if kind == "truncated":
@@ -112,8 +121,10 @@ class Simulator:
         body = orjson.dumps(answer(call))
         if kind == "malformed":
             return web.Response(body=body[: len(body) // 2], content_type=_JSON)
-        if kind == "cut":
-            return await _cut(request, body)
+        if kind == "error_event":
+            return _json(ERROR)
+        if kind in {"cut", "stall"}:
+            return await _cut(request, body, after_s=call.behaviour.hang_s if kind == "stall" else 0.0)
         return web.Response(body=body, content_type=_JSON)
 
     def _over_limit(self, call: Call) -> bool:
@@ -240,11 +251,12 @@ def _prompt(body: dict[str, Any]) -> str:
     return content if isinstance(content, str) else ""
 
 
-async def _cut(request: web.Request, body: bytes) -> web.StreamResponse:
-    """Promise the whole body, send half, and break the connection."""
+async def _cut(request: web.Request, body: bytes, *, after_s: float) -> web.StreamResponse:
+    """Promise the whole body, send half, keep silent, and break the connection."""
     response = web.StreamResponse(headers={"Content-Type": _JSON, "Content-Length": str(len(body))})
     await response.prepare(request)
     await response.write(body[: len(body) // 2])
+    await asyncio.sleep(after_s)
     if request.transport is not None:
         request.transport.abort()
     return response

@@ -24,6 +24,7 @@ from router.work.endpoints import Place
 from router.work.litellm_sdk import LiteLlm
 from router.work.openai_http import OpenAIHttp, key_from, new_session
 from router.work.provider import Provider
+from router.work.streamed import Patience
 
 
 class Installation(Protocol):
@@ -192,4 +193,5 @@ def new_provider(installation: Installation, model: str, session: aiohttp.Client
     ]
     if settings.provider == "litellm":
         return LiteLlm(places, now_ms=installation.clock)
-    return OpenAIHttp(places, session, now_ms=installation.clock)
+    patience = Patience(first_token_s=settings.first_token_timeout_s, idle_s=settings.idle_timeout_s)
+    return OpenAIHttp(places, session, now_ms=installation.clock, patience=patience)
