@@ -454,6 +454,10 @@ def test_the_sasl_password_comes_from_a_variable_or_a_file(tmp_path):
             SMALLEST + "[tenants.acme]\nbudget_usd_per_day = 5\nsoft_usd_per_day = 5",
             "tenants.acme.soft_usd_per_day: is no warning: requests are refused from 5 USD on",
         ),
+        (
+            with_model(UNPRICED + "concurrency = 9\nendpoints = [{name='a', base_url='http://h', concurrency=8}]"),
+            "models.m.concurrency: its endpoints take 8 calls at once, and 9 are in hand",
+        ),
     ],
 )
 def test_check_warns_of_what_is_missing_or_in_vain(text, line):

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import orjson
 import pytest
 from aiohttp import web
 
+from router.config import loads
+from router.contract.codec import decode, encode
+from router.contract.records import Checks, Outcome
+from router.contract.topics import Names
 from router.core.prompt import read_body
+from router.work.bans import Bans
 from router.work.behaviour import Behaviour, World
+from router.work.caller import Caller
 from router.work.endpoints import Place
 from router.work.openai_http import OpenAIHttp, new_session
 from router.work.sim import Simulator, serving
 from router.work.streamed import Patience
+from router.work.worker import new_provider
 
-BOTH = Patience(first_token_s=0.5, idle_s=0.5)
+#: For streams that have begun; a busy machine may take its time to begin one.
+IDLE = Patience(first_token_s=30.0, idle_s=0.5)
 LONG = Patience(first_token_s=30.0, idle_s=30.0)
+
+
+def clock() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def simulator(**behaviour):
@@ -39,7 +53,7 @@ async def answer_of(served, work, patience=LONG, budget_s=10.0):
 
 
 @asynccontextmanager
-async def writing(*pieces: bytes, headers=None, then="end"):
+async def writing(*pieces: bytes, headers=None, then="end", patience=None):
     """A provider whose server answers every call with these pieces; then the end, silence or an abort. Also what it was asked."""
     seen = []
 
@@ -63,7 +77,12 @@ async def writing(*pieces: bytes, headers=None, then="end"):
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with new_session() as session:
         base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        yield OpenAIHttp([Place(name="eu-1", base_url=base)], session, patience=BOTH), seen
+        yield (
+            OpenAIHttp(
+                [Place(name="eu-1", base_url=base)], session, patience=patience or (IDLE if then == "silence" else LONG)
+            ),
+            seen,
+        )
     await runner.cleanup()
 
 
@@ -109,7 +128,7 @@ async def test_without_times_of_its_own_no_stream_is_asked_for_and_with_them_usa
 
 async def test_a_first_token_that_is_late_is_a_timeout_and_the_call_is_closed_toward_the_provider(work):
     served = simulator(first_token_ms=30_000.0)
-    answer = await answer_of(served, work, Patience(first_token_s=0.2))
+    answer = await answer_of(served, work, Patience(first_token_s=1.0))
     assert (answer.status, answer.error.code, answer.usage) == ("timeout", "first_token_timeout", None)
     assert answer.first_token_ms is None
     assert served.calls.summary()["models"]["small-2026"]["ended"] == {"cut": 1}
@@ -122,7 +141,7 @@ async def test_a_server_that_does_not_even_answer_is_late_too(work):
 
 async def test_a_stream_that_stalls_is_a_timeout_with_an_estimate_of_what_it_cost(work):
     served = simulator(errors={"stall": 1.0})
-    answer = await answer_of(served, work, Patience(idle_s=0.2))
+    answer = await answer_of(served, work, Patience(idle_s=1.0))
     assert (answer.status, answer.error.code, answer.body) == ("timeout", "idle_timeout", None)
     assert answer.first_token_ms > 0
     assert answer.usage.estimated
@@ -133,7 +152,7 @@ async def test_a_stream_that_stalls_is_a_timeout_with_an_estimate_of_what_it_cos
 
 async def test_keepalives_and_empty_chunks_are_no_tokens(work):
     for nothing in (b": keepalive\n\n", piece(""), event({"choices": []})):
-        answer = await said_to(work, *[nothing] * 3, then="silence")
+        answer = await said_to(work, *[nothing] * 3, then="silence", patience=Patience(first_token_s=0.5))
         assert answer.error.code == "first_token_timeout"
         assert (await said_to(work, piece("a"), *[nothing] * 3, then="silence")).error.code == "idle_timeout"
 
@@ -145,7 +164,7 @@ async def test_a_slow_answer_whose_tokens_keep_coming_is_not_cut(work):
 
 async def test_the_deadline_ends_a_stream_and_the_providers_usage_counts(work):
     running = piece("a", usage={"prompt_tokens": 9, "completion_tokens": 1})
-    answer = await said_to(work, running, then="silence", budget_s=0.3)
+    answer = await said_to(work, running, then="silence", budget_s=1.0, patience=LONG)
     assert (answer.status, answer.error.code) == ("timeout", "timeout")
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.estimated) == (9, 1, False)
 
@@ -264,3 +283,28 @@ async def test_one_connection_serves_many_streams(new_work):
 async def test_embeddings_are_never_streamed(new_work):
     work = new_work(url="/v1/embeddings", body={"model": "e", "input": ["a"]})
     assert (await answer_of(simulator(), work, Patience(first_token_s=5))).status == "ok"
+
+
+async def test_the_settings_of_a_model_reach_its_provider_and_the_outcome_tells_the_first_token(new_work):
+    async with serving(simulator()) as base, new_session() as session:
+        config = loads(
+            f"""
+            [models.small]
+            provider = "sim"
+            unpriced = true
+            first_token_timeout_s = 20
+            endpoints = [{{name = "eu-1", base_url = "{base}", concurrency = 3, weight = 0.5}}]
+            [pools.auto]
+            models = ["small"]
+            """
+        )
+        provider = new_provider(SimpleNamespace(config=config, clock=clock), "small", session)
+        names, bans = Names("t"), Bans(clock)
+        caller = Caller("small", config.models["small"], provider, bans, names=names, partitions=4, clock=clock)
+        value = encode(new_work(checks=Checks(logprobs=True)))
+        (made,) = await caller(SimpleNamespace(topic=names.work("small"), partition=0, value=value, headers=()))
+    outcome = decode(Outcome, made.value)
+    assert (outcome.status, outcome.endpoint) == ("ok", "eu-1")
+    assert outcome.first_token_ms > 0
+    assert 0 < outcome.confidence < 1
+    assert provider.state()["eu-1"]["weight"] == 0.5
