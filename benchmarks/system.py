@@ -193,11 +193,11 @@ class System:
         command = [*self.command, *arguments]
         return subprocess.run(command, env=self.env, text=True, capture_output=True, check=False, **how)
 
-    def spawn(self, *arguments: str) -> subprocess.Popen[str]:
-        """``pointsman ARGUMENTS``, left running."""
+    def spawn(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """``pointsman ARGUMENTS``, left running; ``variables`` of its environment are further ones."""
         return subprocess.Popen(
             [*self.command, *arguments],
-            env=self.env,
+            env=self.env | variables,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -325,10 +325,14 @@ class System:
         """Calls that the simulator has been asked and has not answered."""
         return int(self._simulator("calls")["in_hand"])
 
+    @property
+    def provider(self) -> str:
+        """Address of the simulated provider, without a path."""
+        return re.findall(r"provider at (http://[^/]+)/", (self.data_dir / "logs" / "sim.log").read_text())[-1]
+
     def _simulator(self, what: str, change: dict[str, Any] | None = None) -> dict[str, Any]:
-        address = re.findall(r"provider at (http://[^/]+)/", (self.data_dir / "logs" / "sim.log").read_text())[-1]
         body = None if change is None else json.dumps(change).encode()
-        asked = urllib.request.Request(f"{address}/sim/{what}", body, {"Content-Type": "application/json"})
+        asked = urllib.request.Request(f"{self.provider}/sim/{what}", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(asked, timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)
         return found

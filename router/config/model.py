@@ -171,6 +171,13 @@ class ModelConfig(Section):
     whole as ever. Not set: no limit but ``timeout_s``."""
     idle_timeout_s: Annotated[Seconds, Field(le=86_400)] | None = None
     """Longest wait from one token of an answer to the next."""
+    max_error_rate: Annotated[Share, Field(gt=0)] = 0.5
+    """Of ten or more attempts in 30 s: from this share of errors on the model is ``down``, and its requests go to others."""
+    max_p95_s: Annotated[Seconds, Field(gt=0, le=86_400)] | None = None
+    """The same when p95 of its latency is above that; absent: it is ``degraded`` when p95 is three times the usual, which moves nothing."""
+    silent_after_s: Annotated[Seconds, Field(ge=2, le=3_600)] = 8.0
+    """The same when something waits for so long (or three times p95, if that is longer) and nothing of the model is answered meanwhile: no worker
+    takes its work, or all calls hang. What waits is sent to other models of the pool. Set it above the longest usual call."""
     input_usd_per_mtok: UsdPerMtok | None = None
     """Price of a million prompt tokens; a multiple of 0.001."""
     output_usd_per_mtok: UsdPerMtok | None = None

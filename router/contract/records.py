@@ -563,7 +563,11 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """``llm.health``: the state of one model, why, and until when."""
+    """``llm.health``: the state of one model, why, and until when. Figures are of the last 30 s, ``None`` without any.
+
+    ``queue_wait_ms``: how long an interactive request waits for a free slot, at least. ``silent``: down because nothing that is asked of it is
+    answered. ``endpoints``: name -> ``attempts``, ``error_rate``, ``p50_ms``, ``p95_ms``, ``p99_ms``.
+    """
 
     model: str
     state: HealthState
@@ -574,6 +578,9 @@ class Health:
     endpoints: dict[str, Any]
     until: Time | None
     at: Time
+    p50_ms: Number | None = None
+    p99_ms: Number | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,7 @@ TOPICS = (
     Topic("reviews", "request id", ReviewItem, "settle", "reviewers, web"),
     Topic("alerts", "pool/stratum/signal", Alert, "watch", "web, watch, users"),
     Topic("weights", "pool/stratum", Weights, "learn", "every router", cleanup="compact"),
-    Topic("health", "model", Health, "watch", "every router", cleanup="compact"),
+    Topic("health", "model", Health, "watch", "every router, settle", cleanup="compact"),
     Topic("control", "scope/action", Control, "people, watch", "every router and worker, watch", cleanup="compact"),
     # One record: the file of the classifier that a person put in force, empty for the configured one.
     Topic("classifier", "current", None, "people", "every router", cleanup="compact", max_bytes=5 * MIB),
@@ -145,7 +145,7 @@ TOPICS = (
     Topic("surveys", "request id", None, "settle, feedback", "every router", retention_ms=100 * DAY_MS),
     Topic("feedback.counted", "request id", None, "feedback", "account, web"),
     Topic("counts", "dimensions", None, "account", "account, watch"),
-    Topic("health.counts", "model", None, "watch", "watch"),
+    Topic("health.counts", "model", None, "watch, settle", "watch"),
     Topic("guard.evidence", "pool", None, "watch", "watch"),
     Topic("rollout.evidence", "pool", None, "watch", "watch"),
     # What was decided about traffic, and why: control keeps the last order of a scope only.

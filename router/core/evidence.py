@@ -23,6 +23,25 @@ from router.core.quantiles import Sketch
 NEUTRAL = frozenset({"banned", "cancelled", "invalid_request", "context_length_exceeded", "answer_too_large"})
 #: No attempt is believed to have begun longer ago than this: a worker's latency is only its word.
 MAX_AGE_MS = 120_000
+#: Endpoints of a model that are counted apart; further ones, of a worker that makes up names, count together.
+MOST_ENDPOINTS = 32
+OTHER_ENDPOINT = "other"
+
+
+@dataclass(slots=True)
+class Served:
+    """Attempts that one endpoint ended: ok, errors, rate-limited, and the latencies of the ok ones."""
+
+    ok: int = 0
+    errors: int = 0
+    rate_limited: int = 0
+    latency: Sketch = field(default_factory=dict)
+
+    def merge(self, other: Served) -> None:
+        self.ok += other.ok
+        self.errors += other.errors
+        self.rate_limited += other.rate_limited
+        quantiles.merge(self.latency, other.latency)
 
 
 @dataclass(slots=True)
@@ -31,7 +50,7 @@ class Evidence:
 
     ``trailing_errors``: errors since the last ok, in the order of reading. ``ok_began_ms``: when the earliest of the ok
     ones began; ``error_began_ms``: when the latest of the failed ones did; 0 without any. ``priced``, ``unpriced``:
-    attempts with and without a known cost.
+    attempts with and without a known cost. ``endpoints``: by the name that the worker gave; attempts that name none are in no part.
     """
 
     second: int
@@ -44,9 +63,17 @@ class Evidence:
     priced: int = 0
     unpriced: int = 0
     latency: Sketch = field(default_factory=dict)
+    endpoints: dict[str, Served] = field(default_factory=dict)
 
     def add(
-        self, status: str, error_code: str | None, *, at_ms: int, latency_ms: int | None, cost_nano_usd: int | None
+        self,
+        status: str,
+        error_code: str | None,
+        *,
+        at_ms: int,
+        latency_ms: int | None,
+        cost_nano_usd: int | None,
+        endpoint: str | None = None,
     ) -> None:
         """Count one attempt; ``at_ms`` is when it ended."""
         if cost_nano_usd is None:
@@ -55,17 +82,22 @@ class Evidence:
             self.priced += 1
         if status == "refused" or error_code in NEUTRAL:
             return
+        served = Served() if endpoint is None else self._served(endpoint)
         began_ms = at_ms - min(latency_ms or 0, MAX_AGE_MS)
         if status == "ok":
             self.ok += 1
             self.trailing_errors = 0
             self.ok_began_ms = min(self.ok_began_ms or began_ms, began_ms)
+            served.ok += 1
             if latency_ms is not None:
                 quantiles.add(self.latency, latency_ms)
+                quantiles.add(served.latency, latency_ms)
         elif status == "rate_limited":
             self.rate_limited += 1
+            served.rate_limited += 1
         else:
             self.errors += 1
+            served.errors += 1
             self.trailing_errors += 1
             self.error_began_ms = max(self.error_began_ms, began_ms)
 
@@ -81,6 +113,12 @@ class Evidence:
         self.priced += other.priced
         self.unpriced += other.unpriced
         quantiles.merge(self.latency, other.latency)
+        for name, served in other.endpoints.items():
+            self._served(name).merge(served)
+
+    def _served(self, endpoint: str) -> Served:
+        name = endpoint if endpoint in self.endpoints or len(self.endpoints) < MOST_ENDPOINTS else OTHER_ENDPOINT
+        return self.endpoints.setdefault(name, Served())
 
     def to_json(self) -> list[Any]:
         """Compact and complete."""
@@ -95,11 +133,21 @@ class Evidence:
             self.priced,
             self.unpriced,
             quantiles.to_json(self.latency),
+            {
+                name: [each.ok, each.errors, each.rate_limited, quantiles.to_json(each.latency)]
+                for name, each in self.endpoints.items()
+            },
         ]
 
     @classmethod
     def from_json(cls, value: list[Any]) -> Evidence:
-        """The inverse of ``to_json``."""
-        evidence = cls(*value[:-1])
-        evidence.latency = quantiles.from_json(value[-1])
+        """The inverse of ``to_json``. Older ones say nothing of endpoints."""
+        *counts, latency = value[:10]
+        evidence = cls(*counts)
+        evidence.latency = quantiles.from_json(latency)
+        if len(value) > 10:
+            evidence.endpoints = {
+                name: Served(ok, errors, limited, quantiles.from_json(sketch))
+                for name, (ok, errors, limited, sketch) in value[10].items()
+            }
         return evidence

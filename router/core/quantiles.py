@@ -75,6 +75,12 @@ def quantiles(sketch: Mapping[int, int], qs: Iterable[float]) -> list[float | No
     return found
 
 
+def mean(sketch: Mapping[int, int]) -> float | None:
+    """The mean value, within 1 %; ``None`` when empty."""
+    n = sum(sketch.values())
+    return sum(count * _value_of(bucket) for bucket, count in sketch.items()) / n if n else None
+
+
 def to_json(sketch: Mapping[int, int]) -> list[int]:
     """Flat and in order: bucket, count, bucket, count, ..."""
     return [number for item in sorted(sketch.items()) for number in item]

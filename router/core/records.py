@@ -59,7 +59,7 @@ class PricedAttempt:
 
     ``cost_nano_usd`` is ``None`` where no price is known. ``pool``, ``stratum``, ``baseline`` are ``None`` for a direct request.
     ``baseline_output_nano_usd_per_token``: what its answers cost by length, then; ``None`` where it has no price. ``served_model``: what the
-    provider calls what answered, cut by settle; ``None`` where it did not say. ``slices``: those that the request is in (``core.slicing``).
+    provider calls what answered, cut by settle; ``None`` where it did not say. ``slices``: those that the request is in (``core.slicing``). ``endpoint``: as the worker calls it, cut by settle.
     """
 
     request_id: str
@@ -87,6 +87,7 @@ class PricedAttempt:
     baseline_output_nano_usd_per_token: int | None = None
     served_model: str | None = None
     slices: tuple[str, ...] = ()
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

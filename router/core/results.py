@@ -210,4 +210,5 @@ def usage_record(
         "baseline_output_nano_usd_per_token": baseline_output_nano_usd_per_token,
         "served_model": outcome.served_model,
         "slices": slip.slices,
+        "endpoint": outcome.endpoint,
     }

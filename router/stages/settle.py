@@ -14,6 +14,8 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from router.contract.codec import decode, encode
 from router.contract.errors import BadRecord, Code, PointsmanError, RejectCode
 from router.contract.ids import partition_of
@@ -24,6 +26,7 @@ from router.core.attempts import Charge, Try
 from router.core.backoff import Policy
 from router.core.price import UNPRICED, cost_nano_usd
 from router.core.records import Spending
+from router.core.rerouting import reroute
 from router.core.results import result_record, result_token, usage_record
 from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time
 from router.core.slip import Slip, SlipError, verify
@@ -38,6 +41,7 @@ from router.stages.review_text import ReviewText
 from router.stages.settle_beside import Beside, place_of
 from router.stages.settle_book import NOTHING, Book, Kept
 from router.stages.settle_rows import SettleRows
+from router.stages.settle_silence import Silence
 from router.stages.settle_tenants import Charges
 from router.stages.snapshot import price_of
 
@@ -83,7 +87,8 @@ class Settle:
         self._redispatch = frozenset({names.of("redispatch"), names.of("redispatch.batch")})
         self._spending = {"interactive": names.of("spending"), "batch": names.of("spending.batch")}
         self._paced = frozenset(name for name, pool in config.pools.items() if pool.objective == "budget")
-        self._dead = names.of("dead-letter")
+        self._dead, self._counts = names.of("dead-letter"), names.of("health.counts")
+        self._silence = Silence(context)
         self._beside = Beside(context)
         self._charges = Charges(config, names)
 
@@ -97,6 +102,7 @@ class Settle:
                     self._usage,
                     self._load,
                     self._dead,
+                    self._counts,
                     *self._beside.outputs,
                     *self._charges.outputs,
                     *self._redispatch,
@@ -113,6 +119,7 @@ class Settle:
             linger_s=LINGER_S,
             urgent=frozenset({self._results, *self._redispatch}),
             culprit=self.culprit,
+            resources=(self._silence,),
         )
 
     def holds(self, topic: str, standing: Standing) -> bool:
@@ -149,10 +156,19 @@ class Settle:
                 if number >= DUE_AT_LEAST and time.perf_counter() >= ends_s:
                     more = True
                     break
+        if silent := self._silence.models(now_ms):
+            for id16 in self._silence.waiting(silent, book, unit.partition, now_ms):
+                row = book.open[id16]
+                policy = self._policies.get(row.slip.pool or "", self._direct)
+                self._take(unit, id16, reroute(row, silent, now_ms=now_ms, policy=policy))
         book.forget(unit)
         load = book.load(unit)
         if load is not None:
             self._emit_load(unit, load)
+            for model, backlog in book.backlogs.tell(unit.partition, now_ms, read_to_ms).items():
+                key = model.encode()
+                value = orjson.dumps(backlog.to_json())
+                unit.emit(self._counts, key, value, partition=unit.by_key(self._counts, key))
         self._tell_spending(unit)
         return more
 
@@ -195,6 +211,7 @@ class Settle:
             raise SlipError("slip: of another request, attempt or model than the outcome")
         outcome = _bounded(outcome, len(record.value))
         book: Book = unit.index
+        book.backlogs.answered(outcome.model, record.timestamp)
         id16, pair = bytes.fromhex(slip.request_id), (outcome.attempt, outcome.model)
         price = self._prices.get(outcome.model, UNPRICED)
         instead = None

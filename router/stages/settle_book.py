@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from router.contract.topics import MIB
+from router.core.backlog import Backlogs
 from router.core.records import Load
 from router.core.row_format import row_from_bytes, row_to_bytes
 from router.core.settlement import MOST_HELD, Pair, Row
@@ -70,6 +71,9 @@ class Book:
         self._held_bytes = sum(len(row.held or b"") for row in self.open.values())
         self._published: Load | None = None
         self._walk: list[bytes] = []
+        self.backlogs = Backlogs()
+        for id16, row in self.open.items():
+            self.backlogs.changed(id16, None, row, 0)
 
     def set(self, unit: UnitLike, id16: bytes, row: Row) -> None:
         """Open a request, or change an open one."""
@@ -77,6 +81,7 @@ class Book:
         is_new = old is None
         if row.held is not None and (old is None or old.held is None):
             self._held_bytes += len(row.held)
+        self.backlogs.changed(id16, old, row, unit.now_ms)
         self.open[id16] = row  # before it is pushed: a heap asks here which of its entries live
         if is_new:
             self._count[slip.lane] += 1
@@ -90,6 +95,7 @@ class Book:
         """Forget the row of a request that has its result, if there is one."""
         row = self.open.pop(id16, None)
         if row is not None:
+            self.backlogs.changed(id16, row, None, unit.now_ms)
             self._count[row.slip.lane] -= 1
             self._held_bytes -= len(row.held or b"")
             self._overdue.pop(id16, None)

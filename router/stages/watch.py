@@ -3,18 +3,19 @@
 Two steps in one stage, as in ``account``:
 
     usage of lane p --> evidence by model and second --> health.counts[q], q by model
+    open attempts of each lane of settle ------------------> health.counts[q], too
     health.counts[q] of lane q --> one health machine a model --> health, alerts
 
 1. A piece of a batch becomes one record a model and second; no state.
 2. ``core/health`` says how a model is, ``core/incidents`` which alerts are open. Health is published when the state
-   changes, and at most once a second when its figures moved: error rate or rate-limited share by 0.01, p95 by a tenth.
+   changes, and at most once a second when its figures moved: error rate or rate-limited share by 0.01, p95 and the wait for a slot by a tenth.
    A model nobody called has no health record: it counts as up.
 
 Orders in ``control`` are obeyed by every router and worker by itself; here each is checked once, and one that no router
 obeys (unreadable, without ``by`` or ``reason``, an action that does not fit its scope) becomes a dead letter; others are entered in the
 ``journal``, for the topic itself keeps only the last of a scope and action. (What a rollout orders it enters itself, with its reasons.)
 
-Table: key model -> JSON ``[health, incidents, published_ms, published]``.
+Table: key model -> JSON ``[health, incidents, published_ms, published]``. What settle tells is in no table: it is told again within a second.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from typing import Any
 
 import orjson
 
+from router.config import ModelConfig
 from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord
 from router.contract.orders import ROLLOUT
 from router.contract.records import Alert, Control, Health
+from router.core.backlog import Backlog, Queue
 from router.core.evidence import Evidence
-from router.core.health import ModelHealth
+from router.core.health import DEFAULT_LIMITS, Limits, ModelHealth
 from router.core.incidents import Incidents
 from router.core.records import Entry
 from router.kafka.stage import Stage
@@ -45,34 +48,56 @@ from router.stages.rollout import build as build_rollout
 NAME = "watch"
 PUBLISH_EVERY_MS = 1_000
 #: A change of less is not worth a record to every router.
-_SHARE_STEP, _P95_STEP = 0.01, 0.1
+_SHARE_STEP, _P95_STEP, _LEAST_WAIT_STEP_MS = 0.01, 0.1, 50.0
+#: A second between two looks at what is open.
+STAND_EVERY_MS = 1_000
 #: Alerts of models concern no pool and no stratum: their key is ``none/none/signal``.
 _NONE = "none"
 
 
 @dataclass(slots=True)
 class Watched:
-    """One model. ``published``: state, error rate, rate-limited share and p95 as last published at ``published_ms``."""
+    """One model. ``published``: what ``shows`` said when it was last published, at ``published_ms``. ``stood_ms``: of the last look at ``queue``."""
 
     health: ModelHealth = field(default_factory=ModelHealth)
     incidents: Incidents = field(default_factory=Incidents)
     published_ms: int = 0
     published: list[Any] | None = None
+    queue: Queue = field(default_factory=Queue)
+    stood_ms: int = 0
 
     def shows(self) -> list[Any]:
+        """State, until when, silent; then the figures."""
         health = self.health
-        return [health.state, health.error_rate, health.rate_limited_share, health.p95_ms]
+        return [
+            health.state,
+            health.until_ms,
+            health.silent,
+            health.error_rate,
+            health.rate_limited_share,
+            health.p95_ms,
+            health.queue_wait_ms,
+        ]
 
     def has_news(self, now_ms: int) -> bool:
         """Whether to publish now."""
-        if self.published is None or self.published[0] != self.health.state:
+        shows = self.shows()
+        if self.published is None or len(self.published) != len(shows) or self.published[:3] != shows[:3]:
             return True
         if now_ms < self.published_ms + PUBLISH_EVERY_MS:
             return False
-        _, *before = self.published
-        _, *after = self.shows()
-        steps = (_SHARE_STEP, _SHARE_STEP, _P95_STEP * (before[2] or 0.0))
+        before, after = self.published[3:], shows[3:]
+        wait_step = max(_LEAST_WAIT_STEP_MS, _P95_STEP * (before[3] or 0.0))
+        steps = (_SHARE_STEP, _SHARE_STEP, _P95_STEP * (before[2] or 0.0), wait_step)
         return any(_moved(*change) for change in zip(before, after, steps, strict=True))
+
+    def stand(self, now_ms: int) -> None:
+        """Once a second: what is open. After a start what was known goes on until settle has spoken, or time has passed."""
+        if self.health.silent and not self.queue.lanes:
+            return
+        if abs(now_ms - self.stood_ms) >= STAND_EVERY_MS:
+            self.stood_ms = now_ms
+            self.health.stand(self.queue, now_ms)
 
 
 class Watch:
@@ -84,6 +109,7 @@ class Watch:
         self._usage, self._counts, self._control = (names.of(name) for name in ("usage", "health.counts", "control"))
         self._health, self._alerts, self._dead = (names.of(name) for name in ("health", "alerts", "dead-letter"))
         self._journal = names.of("journal")
+        self._limits = {name: limits_of(model) for name, model in context.config.models.items()}
 
     def stage(self) -> Stage:
         return Stage(
@@ -104,8 +130,8 @@ class Watch:
         found: dict[str, Watched] = {}
         for key, value in rows.items():
             health, incidents, published_ms, published = orjson.loads(value)
-            watched = Watched(ModelHealth.from_json(health), Incidents(*incidents), published_ms, published)
-            found[key.decode()] = watched
+            known = ModelHealth.from_json(health, self._limits.get(key.decode(), DEFAULT_LIMITS))
+            found[key.decode()] = Watched(known, Incidents(*incidents), published_ms, published)
         return found
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:
@@ -120,6 +146,7 @@ class Watch:
         models: dict[str, Watched] = unit.index
         for model, watched in models.items():
             before = watched.shows()
+            watched.stand(now_ms)
             watched.health.tick(now_ms)
             alert = watched.incidents.on_time(model, now_ms)
             if alert is not None:
@@ -145,6 +172,7 @@ class Watch:
                     at_ms=found["at_ms"],
                     latency_ms=found["latency_ms"],
                     cost_nano_usd=found["cost_nano_usd"],
+                    endpoint=found.get("endpoint"),
                 )
             except (ValueError, LookupError, TypeError) as error:
                 self._reject(record, unreadable(error), unit)
@@ -159,11 +187,18 @@ class Watch:
         for record in batch.records:
             try:
                 model = (record.key or b"").decode()
-                evidence = Evidence.from_json(orjson.loads(record.value or b""))
+                found = orjson.loads(record.value or b"")
+                evidence = Backlog.from_json(found) if isinstance(found, dict) else Evidence.from_json(found)
             except (ValueError, LookupError, TypeError) as error:
                 self._reject(record, unreadable(error), unit)
                 continue
-            watched = models.setdefault(model, Watched())
+            watched = models.get(model)
+            if watched is None:
+                health = ModelHealth(limits=self._limits.get(model, DEFAULT_LIMITS))
+                watched = models[model] = Watched(health)
+            if isinstance(evidence, Backlog):
+                watched.queue.take(evidence)
+                continue
             if evidence.unpriced:
                 alert = watched.incidents.on_unpriced(model, evidence.unpriced, unit.now_ms)
                 self._alert(alert, unit)
@@ -196,10 +231,13 @@ class Watch:
                 reason=health.reason,
                 error_rate=None if health.error_rate is None else round(health.error_rate, 4),
                 p95_ms=None if health.p95_ms is None else round(health.p95_ms, 1),
-                queue_wait_ms=None,
-                endpoints={},
+                queue_wait_ms=None if health.queue_wait_ms is None else round(health.queue_wait_ms, 1),
+                endpoints=health.endpoints(),
                 until=None if health.until_ms is None else to_rfc3339(health.until_ms),
                 at=to_rfc3339(now_ms),
+                p50_ms=None if health.p50_ms is None else round(health.p50_ms, 1),
+                p99_ms=None if health.p99_ms is None else round(health.p99_ms, 1),
+                silent=health.silent,
             )
             unit.emit(self._health, model.encode(), encode(record))
         row = [health.to_json(), watched.incidents.to_json(), watched.published_ms, watched.published]
@@ -217,6 +255,15 @@ class Watch:
 def build(context: Context) -> list[Stage]:
     stages = [Watch(context).stage(), GuardStage(context).stage(), DriftStage(context).stage()]
     return stages + build_rollout(context)
+
+
+def limits_of(model: ModelConfig) -> Limits:
+    """A model's configured limits as the core has them."""
+    return Limits(
+        error_rate=float(model.max_error_rate),
+        p95_ms=None if model.max_p95_s is None else round(model.max_p95_s * 1000),
+        silent_after_ms=round(model.silent_after_s * 1000),
+    )
 
 
 def entry_of(order: Control) -> Entry:

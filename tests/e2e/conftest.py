@@ -34,9 +34,19 @@ concurrency = 200
 provider = "external"
 input_usd_per_mtok = 0.10
 output_usd_per_mtok = 0.10
+[models.leaving]
+provider = "external"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.10
 [pools.auto]
 models = ["small", "large"]
 baseline = "large"
+[pools.left]
+models = ["leaving", "large"]
+policy = "fixed"
+weights = { leaving = 1.0 }
+sticky = "none"
+holdout_percent = 0
 [pools.shaky]
 models = ["failing", "large"]
 baseline = "large"
