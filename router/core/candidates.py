@@ -116,7 +116,7 @@ def unwell(facts: RequestFacts, snapshot: Snapshot, model: str) -> str | None:
         return None
     if health.state == "down" and (health.until_ms is None or facts.at_ms < health.until_ms):
         return "down"
-    if health.p95_ms is not None and facts.at_ms + health.p95_ms > facts.deadline_at_ms:
+    if facts.at_ms + health.wait_ms + (health.p95_ms or 0) > facts.deadline_at_ms:
         return "deadline"
     return None
 

@@ -4,12 +4,12 @@
 
 1. Candidates are the pool's models, less those that a rule excludes. The rules in order: ``tenant pin ban drain tried
    capability context budget``. When none is left the refusal has the code of the rule that removed the last one. ``down`` and
-   ``deadline`` (the model's p95 does not fit into what is left) exclude only while something else remains. In a pool with a
+   ``deadline`` (the wait for a free slot and the model's p95 do not fit into what is left) exclude only while something else remains. In a pool with a
    budget ``spent`` excludes what the ledger has no room for, but for the cheapest.
 2. Cohort, by draws of the unit (session or request): ``pinned`` by order; else ``holdout``, then ``pilot`` for
    ``rollout_percent`` of the rest, else ``control``. Holdout and control go to the baseline, or to the dearest candidate
    where the baseline is none.
-3. The pilot's weights are the stratum's, restricted to the candidates and renormalised; of policy ``squarecb`` those of this very
+3. The pilot's weights are the stratum's, restricted to the candidates and renormalised, equal ones shared by load (``core/by_load``); of policy ``squarecb`` those of this very
    request, by the stratum's regression (``core/bandit/squarecb``). ``epsilon`` of it is spread evenly
    (learning policies only: ``fixed`` is the operator's word; none where traffic was rolled back). A model on probation
    (``probing``) gets at most ``PROBE_SHARE``.
@@ -34,6 +34,7 @@ from typing import Final
 
 from router.contract.errors import Code
 from router.contract.records import Cohort
+from router.core.by_load import by_load
 from router.core.candidates import candidate_of, candidates_of, refusal_of, unwell
 from router.core.checking import checking_of
 from router.core.draw import HOLDOUT, MODEL, PROBE, ROLLOUT, draw
@@ -179,6 +180,7 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
             weights = restricted(published, open_models, pool.baseline)
         else:
             weights = gauge.weights(pool, open_models, facts.purse)
+        weights = by_load(weights, snapshot)
         if pool.policy in LEARNING and not orders.rolled_back:
             weights = with_floor(weights, pool.epsilon)
         weights = with_probation(weights, snapshot, facts.at_ms)

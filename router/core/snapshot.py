@@ -94,11 +94,12 @@ class StratumWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthFacts:
-    """``until_ms``: when a model that is down may be tried again. ``p95_ms`` rounded up to two digits."""
+    """``until_ms``: when a model that is down may be tried again. ``p95_ms`` rounded up to two digits; so is ``wait_ms`` for a free slot."""
 
     state: HealthState
     p95_ms: int | None
     until_ms: int | None
+    wait_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ class Snapshot:
             "pools": {name: _pool_values(pool) for name, pool in pools.items()},
             "tenants": tenants,
             "weights": [[*key, _weights_values(weights[key])] for key in sorted(weights)],
-            "health": health,
+            "health": {name: _health_values(found) for name, found in health.items()},
             "orders": ordered,
         }
         if classifier:
@@ -385,6 +386,11 @@ def _pool_values(pool: PoolFacts) -> dict[str, Any]:
     if pool.shadow_percent:
         values["shadow_percent"] = float(pool.shadow_percent)
     return values if pool.cascade is None else values | {"cascade": pool.cascade}
+
+
+def _health_values(found: HealthFacts) -> dict[str, Any]:
+    values = {"state": found.state, "p95_ms": found.p95_ms, "until_ms": found.until_ms}
+    return values | {"wait_ms": found.wait_ms} if found.wait_ms else values
 
 
 def _weights_values(found: StratumWeights) -> dict[str, Any]:

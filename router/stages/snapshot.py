@@ -126,6 +126,7 @@ class Snapshots:
                 state=found.state,
                 p95_ms=None if found.p95_ms is None else two_digits(found.p95_ms),
                 until_ms=None if found.until is None else from_rfc3339(found.until),
+                wait_ms=two_digits(found.queue_wait_ms or 0.0),
             )
         except (BadRecord, ValueError):
             return
