@@ -35,6 +35,15 @@ lint: style types layers linters ## Everything that is checked without running i
 bench: $(READY) ## Measure this machine: rates and latencies beside their references.
 	@$(BIN)/pointsman bench
 
+.PHONY: sbom
+sbom: $(READY) ## Write build/sbom.json: everything that is installed, with versions and licences (CycloneDX).
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --no-validate --of JSON -o build/sbom.json $(BIN)/python
+
+.PHONY: audit
+audit: $(READY) ## Ask for known weaknesses of what is installed; says so where the network does not let it.
+	@$(BIN)/python -m benchmarks.audit_dependencies
+
 .PHONY: schemas
 schemas: $(READY) ## Write schemas/ from router/contract.
 	$(BIN)/python -m router.contract.schema
