@@ -97,7 +97,7 @@ async def create_topics(client: Client, config: Config) -> Topics:
     fresh = config.kafka.partitions or (PARTITIONS if config.kafka.broker else EMBEDDED_PARTITIONS)
     partitions = max(there.values()) or fresh
     names = Names(config.kafka.prefix)
-    kept_ms = _kept_ms(config, names)
+    otherwise_ms = _kept_ms(config, names)
     wanted = {
         name: admin.TopicSpec(
             partitions=partitions,
@@ -105,7 +105,7 @@ async def create_topics(client: Client, config: Config) -> Topics:
             cleanup=topic.cleanup,
             max_bytes=topic.max_bytes,
             append_time=topic.append_time,
-            retention_ms=kept_ms.get(name, topic.retention_ms),
+            retention_ms=otherwise_ms.get(name, topic.retention_ms),
         )
         for name, topic in names.all(list(config.models)).items()
     }
@@ -123,6 +123,13 @@ def _kept_ms(config: Config, names: Names) -> dict[str, int]:
         works = [names.work(model, lane) for model in config.models for lane in ("interactive", "batch")]
         found |= dict.fromkeys(works if name == "work" else [names.of(name)], hours * HOUR_MS)
     return found
+
+
+def kept_ms(config: Config) -> dict[str, int]:
+    """Retention of every topic that is not compacted, by full name, as `topics create` makes it."""
+    names = Names(config.kafka.prefix)
+    every = names.all(list(config.models)).items()
+    return {name: topic.retention_ms for name, topic in every if topic.cleanup == "delete"} | _kept_ms(config, names)
 
 
 def _refuse_short(config: Config, names: Names, differences: Sequence[admin.Difference]) -> None:

@@ -42,6 +42,7 @@ COMMANDS = {
     "replay": "explain",
     "audit": "audit",
     "archive": "archive",
+    "forget": "forget",
     "report": "report",
     "strata": "strata",
     "cascade": "cascade",
