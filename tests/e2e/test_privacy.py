@@ -39,6 +39,8 @@ MAY = {
     COMMENT: {"feedback", "feedback.verified", "dead-letter"},
     USER: {"requests", "requests.batch", "work", "surveys", "dead-letter"},
 }
+#: Topics that a run surely fills; whatever others there are is searched, too.
+SEARCHED = ("decisions", "usage", "metrics", "rewards", "snapshots", "reviews", "weights", "health")
 POOLS = ("auto", "shaky", "checked", "judged", "doubled", "looked", "surveyed", "paced", "guarded", "refusing")
 
 
@@ -99,6 +101,7 @@ def left_behind(system):
     system.produce("feedback", [*said, {**said[0], "feedback_token": "forged"}, {**said[0], "kind": COMMENT}])
     assert wait_for(lambda: len(system.values("rewards")) >= len(tokens) // 2, 60)
     assert wait_for(lambda: len(letters(system)) >= 3, 60)
+    assert all(wait_for(lambda topic=topic: system.records(topic), 60) for topic in SEARCHED)
     places = defaultdict(list)
     for record in system.records_of(every_topic(system)):
         places[named(record.topic)] += [record.key or b"", record.value or b""]
@@ -114,7 +117,7 @@ def left_behind(system):
         done = system.run(*command)
         places[f"command {command[0]}"] += [done.stdout.encode(), done.stderr.encode()]
     for process in running(system.data_dir):
-        for path in ("/", "/healthz", "/readyz", "/metrics"):
+        for path in ("/", "/healthz", "/readyz", "/metrics", "/v1/status"):
             places[f"{process.name} {path}"].append(page(f"http://{process.host}:{process.port}{path}"))
     return places
 
@@ -178,4 +181,6 @@ def test_all_of_a_run_was_searched(left_behind):
     }
     assert topics <= left_behind.keys()
     assert any(place.startswith("file logs/route") for place in left_behind)
-    assert all(left_behind[place] for place in ("command status", "command audit", "web /metrics"))
+    assert all(left_behind.get(place) for place in ("command status", "command audit", "command explain"))
+    assert any(place.endswith(" /metrics") for place in left_behind)
+    assert any(place.endswith(" /v1/status") and b"verdict" in parts[0] for place, parts in left_behind.items())
