@@ -449,7 +449,6 @@ def test_the_sasl_password_comes_from_a_variable_or_a_file(tmp_path):
             with_pool("models = ['small']") + "[tenants.acme]\nmodels = ['large']",
             'tenants.acme.models: none of them is in pool "auto": its requests to it are refused',
         ),
-        (SMALLEST + "[tenants.acme]\nweight = 5", "tenants.acme.weight: not there yet"),
         (
             SMALLEST + "[tenants.acme]\nbudget_usd_per_day = 5\nsoft_usd_per_day = 5",
             "tenants.acme.soft_usd_per_day: is no warning: requests are refused from 5 USD on",

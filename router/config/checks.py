@@ -11,7 +11,6 @@ from pathlib import Path
 from router.config.model import MAX_STRATA, Config, ModelConfig, PoolConfig, TenantConfig
 from router.config.problems import Problem, did_you_mean
 from router.config.redact import redactor
-from router.config.section import Section
 from router.contract.errors import ConfigError
 from router.contract.ids import DEFAULT_POOL
 from router.contract.patterns import pattern_problem
@@ -22,8 +21,6 @@ GENERAL = "general"
 SLICE = "slice"
 #: Of ``core.survey.MOST_USERS``.
 MOST_ASKED = 300_000
-#: Keys that the file may hold and this release does not act on yet, with the value that asks for nothing.
-NOT_YET_TENANT = {"weight": 1.0}
 
 
 def contradictions(config: Config) -> Iterator[Problem]:
@@ -297,7 +294,6 @@ def _warnings(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
             )
     for name, tenant in config.tenants.items():
         yield from _tenant(f"tenants.{name}", tenant, config)
-        yield from _in_vain(f"tenants.{name}", tenant, NOT_YET_TENANT)
 
 
 def _shadow(key: str, pool: PoolConfig) -> Iterator[Problem]:
@@ -327,12 +323,6 @@ def _tenant(key: str, tenant: TenantConfig, config: Config) -> Iterator[Problem]
         for name, model in config.models.items():
             if model.unpriced and (not tenant.models or name in tenant.models):
                 yield key, f'its budget does not see what model "{name}" costs: it is unpriced'
-
-
-def _in_vain(key: str, table: Section, not_yet: Mapping[str, object]) -> Iterator[Problem]:
-    for name, nothing in not_yet.items():
-        if getattr(table, name) != nothing:
-            yield f"{key}.{name}", "not there yet: has no effect in this release"
 
 
 def _variables(config: Config) -> Iterator[tuple[str, str]]:

@@ -349,7 +349,7 @@ class TenantConfig(Section):
     models: tuple[Name, ...] = ()
     """Models that may see its requests, in any role; all if empty."""
     weight: Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
-    """Its share when tenants wait for each other."""
+    """Its share where more is asked for than workers can do at once, beside that of others."""
 
     @property
     def limits(self) -> dict[Literal["requests", "tokens", "day", "month"], int]:

@@ -133,6 +133,7 @@ TOPICS = (
     Topic("leases", "tenant", None, "route, settle", "route"),
     Topic("leases.batch", "tenant", None, "route, settle", "route"),
     Topic("tenants", "tenant", None, "route", "web", cleanup="compact"),
+    Topic("shares", "partition", None, "route", "route", cleanup="compact"),
     Topic("usage", "request id", None, "settle", "account, watch"),
     Topic("pairs", "pool/stratum", None, "settle", "watch"),
     Topic("focus", "pool/stratum", None, "watch", "every router", cleanup="compact"),

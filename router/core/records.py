@@ -230,6 +230,15 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wants:
+    """``llm.shares`` (compacted, key: partition): prompt tokens a second by tenants' tables, lately, as an interactive lane of route gets them."""
+
+    partition: int
+    rates: dict[str, float]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """``llm.journal`` (key: the pool, or the order's scope): something was decided. What was known, what came of it, by whom, until when.
 

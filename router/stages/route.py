@@ -51,6 +51,7 @@ from router.stages.route_profiles import TELL_EVERY_MS
 from router.stages.route_records import anew, facts_of, request_time_ms, slip_of
 from router.stages.route_refusals import MAX_SLIP_CHARACTERS, Refusals
 from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
+from router.stages.route_shares import Shares
 from router.stages.route_surveys import Surveys
 from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of, price_of, surveys_by_pool
 from router.stages.taxonomy import Asking, Kind
@@ -105,6 +106,8 @@ class Route:
         self._decisions, self._snapshots = names.of("decisions"), names.of("snapshots")
         self._dead = names.of("dead-letter")
         self._work = {model: names.work(model, lane) for model in config.models}
+        self._behind = {model: names.work(model, "batch") for model in config.models}
+        self._shares = Shares(context) if lane == "interactive" and config.tenants else None
         self._provider_models = {name: model.provider_model for name, model in config.models.items()}
         sticky = {name: pool for name, pool in config.pools.items() if pool.sticky == "session"}
         self._sticky = frozenset(sticky)
@@ -124,7 +127,7 @@ class Route:
         self._admission = Admission(context) if lane == "batch" else None
 
     def stage(self) -> Stage:
-        resources = (self._follower, self._bodies)
+        own = [one for one in (self._admission, self._shares) if one is not None]
         return Stage(
             name=self._group,
             sources=(
@@ -142,6 +145,7 @@ class Route:
                     self._profiles,
                     *self._work.values(),
                     *((self._redispatch, self._wanted) if self._tenants else ()),
+                    *((self._shares.topic, *self._behind.values()) if self._shares is not None else ()),
                 }
             ),
             handle=self.handle,
@@ -152,7 +156,7 @@ class Route:
             readable=None if self._admission is None else self.readable,
             index=route_sessions.Lane,
             rows=DictRows,
-            resources=resources if self._admission is None else (*resources, self._admission),
+            resources=(self._follower, self._bodies, *own),
             culprit=self.culprit,
         )
 
@@ -215,6 +219,8 @@ class Route:
         if self._tenants:
             unit.index.leases.tick(self._tenants, self._redispatch, unit)
             unit.index.leases.tell(self._tenants, self._wanted, self._lane, unit, look=True)
+        if self._shares is not None:
+            unit.index.wanting.tell(self._shares.topic, unit)
         if self._reviews_per_day:
             unit.index.paces.tell(self._paces, self._lane, unit)
         unit.index.profiles.tell(self._profiles, self._follower.snapshots.taxonomy, self._profile_every_ms, unit)
@@ -378,10 +384,19 @@ class Route:
 
     def _emit_attempt(self, record: Any, decision: Mapping[str, Any], signed: str, work: bytes, unit: UnitLike) -> None:
         travels, key = passed_on(record.headers), decision["request_id"].encode()
-        unit.emit(self._work[decision["model"]], key, work, headers=travels)
+        unit.emit(self._work_topic(decision, unit), key, work, headers=travels)
         headers = [("slip", signed.encode()), *travels]
         home = unit.by_key(self._decisions, key)
         unit.emit(self._decisions, key, encode(decision), partition=home, headers=headers)
+
+    def _work_topic(self, decision: Mapping[str, Any], unit: UnitLike) -> str:
+        """Of the lane; behind it for what exceeds a tenant's share while there is more than enough to do."""
+        model, shares = decision["model"], self._shares
+        if shares is None:
+            return self._work[model]
+        fair, tokens = unit.index.wanting.of(shares.weights), decision["features"]["prompt_tokens"]
+        first = shares.goes_first(fair, decision["tenant"], tokens, model, unit)
+        return self._work[model] if first else self._behind[model]
 
     def _session_key(self, asked: Asked) -> bytes | None:
         """Key of the session's row, for a first attempt in a pool whose sessions matter."""

@@ -26,6 +26,7 @@ from router.stages.route_leases import Leases
 from router.stages.route_paces import Paces
 from router.stages.route_profiles import Profiles
 from router.stages.route_shadows import Shadows
+from router.stages.route_shares import Wanting
 from router.stages.route_surveys import Surveys
 
 SESSION = b"s"
@@ -67,6 +68,7 @@ class Lane:
         self.surveys = Surveys(kept)
         self.leases = Leases(kept)
         self.profiles = Profiles()
+        self.wanting = Wanting()
         self._due = Due(self._expires.get, self._expires)
         self.recent = RecentIds()
         self.snapshot_version = ""

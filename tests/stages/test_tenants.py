@@ -10,6 +10,7 @@ from router.contract.codec import decode
 from router.contract.ids import partition_of
 from router.contract.records import Alert, Usage
 from router.core.records import TenantState
+from router.core.slip import verify
 from router.history.replay import Snapshots, Verdict, replay
 from router.stages import route
 from router.testing import MemoryLog
@@ -367,3 +368,49 @@ def test_what_a_tenant_may_not_use_does_not_exist_for_it_as_configured():
     assert [
         (one.router.model, None if one.error is None else one.error.code) for _, one in sorted(world.results().items())
     ] == [("small", None), (None, "model_not_found"), ("large", None), (None, "model_not_found"), ("large", None)]
+
+
+SHARED = """
+[tenants.noisy]
+[tenants.quiet]
+"""
+
+
+def of_tenant(world, topic, tenant):
+    slips = (verify(orjson.loads(record.value)["slip"], world.context.keyring) for record in world.log.records(topic))
+    return sum(slip.tenant == tenant for slip in slips)
+
+
+def test_what_exceeds_a_share_is_dispatched_behind_once_more_is_open_than_there_are_slots():
+    """The two lie in different lanes: each lane knows of the other by what it tells."""
+    world = Limited(SHARED)
+    world.answers["small"] = "silence"
+    for _ in range(100):
+        for _ in range(10):
+            world.ask(tenant="noisy", at=0)
+        world.ask(tenant="quiet", at=1)
+        world.log.advance(100)
+    first, behind = NAMES.work("small"), NAMES.work("small", "batch")
+    assert of_tenant(world, behind, "quiet") <= 1  # in the first second nobody has told anything yet
+    assert of_tenant(world, first, "quiet") + of_tenant(world, behind, "quiet") == 100
+    assert of_tenant(world, first, "noisy") + of_tenant(world, behind, "noisy") == 1_000
+    assert 100 <= of_tenant(world, first, "noisy") <= 300
+    assert {one["lane"] for one in world.decided()} == {"interactive"}
+
+
+def test_alone_or_where_there_is_room_all_goes_first_and_what_went_behind_is_answered():
+    world = Limited(SHARED)
+    world.answers["small"] = "silence"
+    for _ in range(30):
+        for _ in range(10):
+            world.ask(tenant="noisy", at=0)
+        world.log.advance(100)
+    assert of_tenant(world, NAMES.work("small"), "noisy") == 300
+    answering = Limited(SHARED)
+    for _ in range(30):
+        for _ in range(10):
+            answering.ask(tenant="noisy", at=0)
+        answering.ask(tenant="quiet", at=1)
+        answering.log.advance(100)
+    assert of_tenant(answering, NAMES.work("small"), "noisy") == 300
+    assert answering.codes() == {"ok": 330}
