@@ -384,18 +384,18 @@ class Route:
 
     def _emit_attempt(self, record: Any, decision: Mapping[str, Any], signed: str, work: bytes, unit: UnitLike) -> None:
         travels, key = passed_on(record.headers), decision["request_id"].encode()
-        unit.emit(self._work_topic(decision, unit), key, work, headers=travels)
-        headers = [("slip", signed.encode()), *travels]
         home = unit.by_key(self._decisions, key)
+        unit.emit(self._work_topic(decision, home, unit), key, work, headers=travels)
+        headers = [("slip", signed.encode()), *travels]
         unit.emit(self._decisions, key, encode(decision), partition=home, headers=headers)
 
-    def _work_topic(self, decision: Mapping[str, Any], unit: UnitLike) -> str:
+    def _work_topic(self, decision: Mapping[str, Any], home: int, unit: UnitLike) -> str:
         """Of the lane; behind it for what exceeds a tenant's share while there is more than enough to do."""
         model, shares = decision["model"], self._shares
         if shares is None:
             return self._work[model]
         fair, tokens = unit.index.wanting.of(shares.weights), decision["features"]["prompt_tokens"]
-        first = shares.goes_first(fair, decision["tenant"], tokens, model, unit)
+        first = shares.goes_first(fair, decision["tenant"], tokens, model, home=home, unit=unit)
         return self._work[model] if first else self._behind[model]
 
     def _session_key(self, asked: Asked) -> bytes | None:

@@ -35,13 +35,17 @@ class Shares(Follower):
         self._load = names.of("load")
         self._told: dict[int, Wants] = {}
         self._open: dict[int, int] = {}
+        #: Sent by this process since settle's last word, by settle's partition: a burst is over before settle speaks of it.
+        self._sent: defaultdict[int, int] = defaultdict(int)
         self._in_all = 0
         super().__init__(context.client, (self._load, self.topic), self._take, confirms=False)
 
-    def goes_first(self, fair: Fair, tenant: str, tokens: int, model: str, unit: UnitLike) -> bool:
-        """Whether an attempt on ``model`` does; it counts from here on."""
+    def goes_first(self, fair: Fair, tenant: str, tokens: int, model: str, *, home: int, unit: UnitLike) -> bool:
+        """Whether an attempt on ``model`` does; it counts from here on. ``home``: settle's partition of the request."""
         table = tenant if tenant in self.weights else OTHER
         crowded = self._in_all > self._slots[model]
+        self._sent[home] += 1
+        self._in_all += 1
         elsewhere = self._elsewhere(unit) if crowded else {}
         return fair.goes_first(table, tokens, unit.now_ms, crowded=crowded, elsewhere=elsewhere)
 
@@ -62,7 +66,8 @@ class Shares(Follower):
                 self._told[wants.partition] = wants
             elif (load := decode(Load, record.value)).stage == "settle":
                 self._open[load.partition] = load.open.get("interactive", 0)
-                self._in_all = sum(self._open.values())
+                self._sent[load.partition] = 0
+                self._in_all = sum(self._open.values()) + sum(self._sent.values())
         except BadRecord:
             return
 

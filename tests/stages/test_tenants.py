@@ -414,3 +414,17 @@ def test_alone_or_where_there_is_room_all_goes_first_and_what_went_behind_is_ans
         answering.log.advance(100)
     assert of_tenant(answering, NAMES.work("small"), "noisy") == 300
     assert answering.codes() == {"ok": 330}
+
+
+def test_a_burst_goes_behind_before_settle_has_said_that_it_is_one():
+    world = Limited(SHARED)
+    world.answers["small"] = "silence"
+    world.ask(tenant="quiet", at=0)
+    world.log.advance(100)
+    for _ in range(200):
+        world.ask(tenant="noisy", at=0)
+    world.log.run()  # all of them in one turn
+    assert (
+        of_tenant(world, NAMES.work("small"), "noisy") == 32
+    )  # as many as there are slots, with the quiet one's; and one for its share
+    assert of_tenant(world, NAMES.work("small", "batch"), "noisy") == 168
