@@ -546,3 +546,13 @@ def test_a_judge_without_a_cascade_that_asks_it_is_in_vain():
 def test_an_optimistic_start_needs_a_policy_that_looks_at_p_ok():
     assert any("optimistic_start" in line for line in problems(SMALLEST + "optimistic_start = true\n"))
     assert loads(SMALLEST + 'optimistic_start = true\npolicy = "squarecb"\n').pools["auto"].optimistic_start
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 20_000, ".".join(["a"] * 3_000) + " = 1", "kafka.partitions = " + "9" * 5_000],
+    ids=["lists", "keys", "an integer of 5,000 digits"],
+)
+def test_what_is_too_deep_or_endless_is_a_configuration_error(text):
+    with pytest.raises(ConfigError, match=r"x\.toml: (no valid TOML|nested deeper)"):
+        loads(text, name="x.toml")

@@ -7,7 +7,6 @@ default. The file is the first of: ``--config``, ``POINTSMAN_CONFIG``, ``./point
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from importlib.resources import files
@@ -19,6 +18,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 
 from router.config import checks, problems
 from router.config.model import Config
+from router.config.toml import read_toml
 from router.contract.errors import ConfigError
 
 DEFAULT_FILE = Path("pointsman.toml")
@@ -61,7 +61,7 @@ def loads(
     environ: Mapping[str, str] | None = None,
 ) -> Config:
     """Like ``load``, from the text of a file that is called ``name``. Without ``environ`` no variable is read."""
-    tree = _parse(text, name)
+    tree = read_toml(text, name, _number)
     sources = {".".join(path): name for path in _leaves(tree)}
     found = _Merge(tree, sources, name)
     found.environment(environ or {})
@@ -151,14 +151,6 @@ def _read(path: Path, label: str) -> str:
         problem = f"{label}: {(error.strerror or str(error)).lower()}"
     except UnicodeDecodeError as error:
         problem = f"{label}: not UTF-8 at byte {error.start}"
-    raise ConfigError(problem, problems=[problem])
-
-
-def _parse(text: str, name: str) -> Tree:
-    try:
-        return tomllib.loads(text, parse_float=_number)
-    except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError) as error:
-        problem = f"{name}: no valid TOML: {str(error) or type(error).__name__}"
     raise ConfigError(problem, problems=[problem])
 
 

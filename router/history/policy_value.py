@@ -8,7 +8,6 @@ direct requests were nobody's draw. A request's reward is that of its first choi
 
 from __future__ import annotations
 
-import tomllib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from router.config.toml import read_toml
 from router.contract.codec import decode
 from router.contract.errors import BadRecord, ConfigError
 from router.contract.records import Decision, Reward
@@ -87,10 +87,10 @@ def candidate_of(text: str, models: Mapping[str, object], baseline: str = "") ->
     if text in models:
         return Candidate({text: 1.0})
     try:
-        found = tomllib.loads(Path(text).read_text("utf-8"))
+        found = read_toml(Path(text).read_text("utf-8"), text)
     except OSError as error:
         raise ConfigError(f"--policy {text}: neither a model nor a file: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{text}: {error}") from None
     if unknown := sorted(found.keys() - {"weights", "strata", "p_ok_margin"}):
         raise ConfigError(f"{text}: {unknown[0]}: only weights, strata and p_ok_margin are known")

@@ -15,7 +15,6 @@ A target that cannot be judged is missed: a job that sees nothing must not be gr
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -23,6 +22,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from router.config.toml import read_toml
 from router.contract.errors import ConfigError
 from router.history.archive_folder import day_of
 from router.history.report_rows import Report, Row
@@ -72,10 +72,10 @@ def targets_of(file: Path) -> list[Target]:
         ConfigError: it cannot be read, or a key is wrong; the message names it.
     """
     try:
-        found = tomllib.loads(file.read_text("utf-8"))
+        found = read_toml(file.read_text("utf-8"), str(file))
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: {error}") from None
     if unknown := sorted(found.keys() - {"target"}):
         raise ConfigError(f"{file}: {unknown[0]}: only [[target]] is known")

@@ -53,13 +53,13 @@ Whatever is absent is as in the main world.
 
 from __future__ import annotations
 
-import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from router.config.toml import read_toml
 from router.contract.errors import ConfigError
 
 WORLDS: Final = files("router") / "data" / "worlds"
@@ -234,12 +234,12 @@ def read(path: str) -> World:
     """The world of a TOML file, or one that is shipped, by name. ``ConfigError`` names the key that is wrong."""
     try:
         text = (WORLDS / f"{path}.toml").read_text("utf-8") if path in names() else Path(path).read_text("utf-8")
-        found = tomllib.loads(text)
     except OSError as error:
         shipped = ", ".join(names())
         raise ConfigError(f"{path}: {error.strerror}; worlds that are shipped: {shipped}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
+    found = read_toml(text, path)
     try:
         return World.model_validate({"name": Path(path).stem} | found)
     except ValidationError as error:

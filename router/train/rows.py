@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -94,7 +95,7 @@ def _lines(file: Path) -> Iterator[bytes]:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
             while line := lines.readline(MAX_LINE_BYTES):
                 yield line
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
 
 

@@ -35,7 +35,6 @@ A model that the file does not name behaves like `[models.default]`, else like t
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -43,6 +42,7 @@ from typing import Any, Final
 
 import xxhash
 
+from router.config.toml import read_toml
 from router.contract.errors import ConfigError
 
 NAMED_ERRORS: Final = frozenset({"hang", "cut", "malformed", "truncated", "refused", "stall", "error_event"})
@@ -159,10 +159,10 @@ _DEFAULT = Behaviour()
 def read_world(path: Path) -> World:
     """The world of a TOML file; ``ConfigError`` names file and key."""
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        found = read_toml(path.read_text("utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
         return World().changed(found)
