@@ -14,10 +14,10 @@ import gc
 import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import NoReturn
 
+from router import logs
 from router import stages as rooms
 from router.classifier import configured, misfits
 from router.cluster import client_of, wait_for_topics
@@ -62,9 +62,7 @@ def run_process(config: Config, stages: Sequence[str], models: Sequence[str], na
     Raises:
         PointsmanError: it could not begin.
     """
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s  %(message)s", stream=sys.stderr
-    )
+    logs.begin()
     _quiet_libraries()
     asyncio.run(_to_the_end(config, stages, models, name))
 

@@ -32,6 +32,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from router.contract.errors import ConfigError, Unavailable
+from router.web.limits import Runner
 from router.web.registry import register
 from router.web.watchdog import Watchdog, Watched
 
@@ -71,7 +72,7 @@ class ProcessServer:
         app.router.add_get("/metrics", self._metrics)
         if routes is not None:
             routes(app)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = Runner(app, access_log=None, handle_signals=False)
 
     async def start(self) -> None:
         """Listen. ``ConfigError`` when the port is taken or the host is none of ours."""

@@ -34,6 +34,7 @@ from router.core.keyring import Keyring
 from router.core.reviewing import MOST_TEXT, Place, Shown, feedback_on, item_in, namer, places, with_texts
 from router.core.token import TokenError, open_token
 from router.web.keys import Key, asking
+from router.web.limits import BodyRefused, body_of
 from router.web.page import PRIVATE, Page
 from router.web.review_queue import Position, Queue, Waiting, Wanted
 
@@ -260,11 +261,10 @@ def _names(query: Mapping[str, str], parameter: str, most: int) -> list[str]:
 async def _verdict(request: web.Request) -> Verdict:
     if request.content_type != "application/json":  # what a foreign page may send without asking is none
         raise Refused(415, "invalid_request", "Content-Type: application/json is wanted")
-    body = await request.content.read(MOST_BODY_BYTES + 1) if request.can_read_body else b""
-    while len(body) <= MOST_BODY_BYTES and not request.content.at_eof():
-        body += await request.content.read(MOST_BODY_BYTES + 1 - len(body))
-    if len(body) > MOST_BODY_BYTES:
-        raise Refused(413, "invalid_request", f"at most {MOST_BODY_BYTES} bytes")
+    try:
+        body = await body_of(request, MOST_BODY_BYTES)
+    except BodyRefused as error:
+        raise Refused(error.status, "invalid_request", str(error)) from None
     try:
         return decode(Verdict, body)
     except BadRecord as error:
