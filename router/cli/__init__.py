@@ -15,6 +15,7 @@ import traceback
 import click
 
 from router import __version__
+from router.cli.status_units import on_screen
 from router.contract.errors import ConfigError, PointsmanError
 
 #: Command -> file in this folder, in the order of the help page. Each file has a click command of that name (``import_``).
@@ -132,4 +133,4 @@ def _usage(error: click.ClickException) -> str:
 
 def _tell(message: str) -> None:
     for line in message.splitlines() or ["failed"]:
-        click.echo(f"pointsman: {line}", err=True)
+        click.echo(on_screen(f"pointsman: {line}"), err=True)

@@ -9,6 +9,7 @@ import click
 
 from router.cli.control import signed
 from router.cli.options import client_of, common
+from router.cli.status_units import on_screen
 
 if TYPE_CHECKING:
     from router.config import Config
@@ -37,7 +38,7 @@ def alerts(context: click.Context, config: Config, *, all_: bool, as_json: bool)
         document = {"alerts": [asdict(alert) for alert in shown]}
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        click.echo("\n\n".join(map(page, shown)) or "no alert is open")
+        click.echo(on_screen("\n\n".join(map(page, shown)) or "no alert is open"))
 
 
 @alerts.command

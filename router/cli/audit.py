@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.cli.options import client_of, common
+from router.cli.status_units import on_screen
 
 if TYPE_CHECKING:
     from router.config import Config
@@ -40,9 +41,9 @@ def audit(config: Config, *, as_json: bool) -> int:
         if name != "models":
             click.echo(f"{name.replace('_', ' '):24} {value}")
     for line in report.unchecked:
-        click.echo(f"not checked: {line}")
+        click.echo(on_screen(f"not checked: {line}"))
     for line in report.problems:
-        click.echo(f"WRONG: {line}")
+        click.echo(on_screen(f"WRONG: {line}"))
     click.echo("all of it agrees" if report.ok else f"{len(report.problems)} problems")
     return 0 if report.ok else 1
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.cli.options import client_of, common
+from router.cli.status_units import on_screen
 from router.contract.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def plan(config: Config, file: Path | None, *, pool: str, as_json: bool) -> None
         document = {"pool": pool, "strata": documents(found)}
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        click.echo(page(found, pool, settings))
+        click.echo(on_screen(page(found, pool, settings)))
 
 
 @cascade.command

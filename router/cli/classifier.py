@@ -10,6 +10,7 @@ import click
 
 from router.cli.control import signed
 from router.cli.options import client_of, common
+from router.cli.status_units import on_screen
 
 if TYPE_CHECKING:
     from router.config import Config
@@ -64,7 +65,7 @@ def show(config: Config) -> None:
 
     found = asyncio.run(in_force(client_of(config), Names(config.kafka.prefix).of("classifier")))
     if found is not None and found.artefact is not None:
-        click.echo(f"{summary(found.artefact)}\nsince {found.at} by {found.by}: {found.reason}")
+        click.echo(on_screen(f"{summary(found.artefact)}\nsince {found.at} by {found.by}: {found.reason}"))
         return
     artefact = configured(config)
     click.echo(f"{'rules alone' if artefact is None else summary(artefact)}\nas configured")

@@ -11,6 +11,7 @@ import click
 
 from router.cli.options import client_of, common
 from router.cli.rollout_plan import plan
+from router.cli.status_units import on_screen
 from router.contract.errors import ConfigError
 from router.core.slicing import KIND, VOCABULARY
 
@@ -157,7 +158,7 @@ def release(config: Config, scope: str, action: str | None, *, by: str, reason: 
     if not dry_run:
         asyncio.run(control.send(client, topic, released))
     for one in released:
-        click.echo(f"{'would release' if dry_run else 'released'}: {one.action} {one.scope}")
+        click.echo(on_screen(f"{'would release' if dry_run else 'released'}: {one.action} {one.scope}"))
     if dry_run:
         _say_what_if(config, released)
 

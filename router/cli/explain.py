@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.cli.options import client_of, common
+from router.cli.status_units import on_screen
 
 if TYPE_CHECKING:
     from router.config import Config
@@ -36,11 +37,11 @@ def explain(config: Config, id: str, *, tenant: str, as_json: bool) -> int:  # n
     if (file := Path(id)).is_file():
         accounts = accounts_in(file)
         for account in accounts:
-            click.echo(reader.as_json(account).decode() if as_json else "\n".join(told(account)))
+            click.echo(reader.as_json(account).decode() if as_json else on_screen("\n".join(told(account))))
         return 0 if accounts else 1
     found_id = id if re.fullmatch("[0-9a-f]{32}", id) else request_id(tenant, id)
     account = asyncio.run(reader.account_of(client_of(config), Names(config.kafka.prefix), found_id))
-    click.echo(reader.as_json(account).decode() if as_json else "\n".join(told(account)))
+    click.echo(reader.as_json(account).decode() if as_json else on_screen("\n".join(told(account))))
     return 0 if account.decisions or account.result else 1
 
 
@@ -74,9 +75,9 @@ def replay(config: Config, *, policy: str | None, pool: str, as_json: bool) -> i
         told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "none"
         click.echo(f"{total} decisions: {told}")
         for one in found.different:
-            click.echo(f"  {one.request_id} attempt {one.attempt}")
+            click.echo(on_screen(f"  {one.request_id} attempt {one.attempt}"))
             for difference in one.differences:
-                click.echo(f"    {difference}")
+                click.echo(on_screen(f"    {difference}"))
     return 1 if found.different else 0
 
 
@@ -94,7 +95,9 @@ def _evaluated(config: Config, policy: str, pool: str, *, as_json: bool) -> int:
         raise ConfigError(f"--pool: there is no pool {pool!r}; pools: {', '.join(config.pools)}")
     candidate = candidate_of(policy, config.models, config.pools[pool].baseline)
     found = asyncio.run(value_of(client_of(config), Names(config.kafka.prefix), pool, candidate))
-    click.echo(orjson.dumps(found.document(), option=orjson.OPT_INDENT_2).decode() if as_json else page(found, pool))
+    click.echo(
+        orjson.dumps(found.document(), option=orjson.OPT_INDENT_2).decode() if as_json else on_screen(page(found, pool))
+    )
     return 0
 
 

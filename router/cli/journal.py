@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from router.cli.options import client_of, common
+from router.cli.status_units import on_screen
 
 if TYPE_CHECKING:
     from router.config import Config
@@ -46,7 +47,7 @@ def journal(config: Config, *, scope: str | None, since: str | None, last: int, 
     if as_json:
         click.echo(orjson.dumps({"entries": [asdict(one) for one in found]}, option=orjson.OPT_INDENT_2).decode())
     else:
-        click.echo("\n\n".join(map(page, found)) or "nothing was decided")
+        click.echo(on_screen("\n\n".join(map(page, found)) or "nothing was decided"))
 
 
 def page(entry: Entry) -> str:

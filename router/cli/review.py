@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from router.cli.options import client_of, common
+from router.cli.status_units import on_screen
 from router.contract.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def rates(config: Config, *, pool: str | None, as_json: bool) -> None:
     from router.history import reviews
 
     found = asyncio.run(reviews.rates(client_of(config), Names(config.kafka.prefix), pool))
-    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() if as_json else page(found))
+    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() if as_json else on_screen(page(found)))
 
 
 async def _queue(config: Config, pool: str | None, shard: Shard | None) -> None:

@@ -66,3 +66,12 @@ def printable(value: Any) -> Any:
     if isinstance(value, dict):
         return {printable(key): printable(item) for key, item in value.items()}
     return value
+
+
+def on_screen(text: str) -> str:
+    r"""``printable`` of each line of a page: names, reasons and errors in it may come from outside.
+
+    >>> on_screen("by eve\x1b[2J\nso")
+    'by eve?[2J\nso'
+    """
+    return text if text.isprintable() else "\n".join(printable(line) for line in text.split("\n"))

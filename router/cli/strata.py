@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.cli.options import client_of, common
+from router.cli.status_units import on_screen
 
 if TYPE_CHECKING:
     from router.config import Config
@@ -42,7 +43,7 @@ def suggest(config: Config, *, pool: str, as_json: bool) -> int:
         document = {"pool": pool, "judgements": len(log.judged), "splits": found}
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        click.echo(page(found, pool, len(log.judged)))
+        click.echo(on_screen(page(found, pool, len(log.judged))))
     return 0
 
 

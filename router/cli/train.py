@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.status_units import on_screen
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -128,7 +130,7 @@ def evaluate(
         more = {"rephrased": {one.name: one.document() for one in turned}} if turned else {}
         click.echo(json.dumps(found.document() | more, indent=2))
         return
-    click.echo(page(found, model.name))
+    click.echo(on_screen(page(found, model.name)))
     if turned:
         click.echo(flip_page(turned))
 
