@@ -7,7 +7,9 @@ A zip of numpy arrays (``.npz``), at most ``MAX_FILE_BYTES``: the arrays of ``co
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,6 +115,24 @@ def _npy(array: NDArray[Any]) -> bytes:
     return packed.getvalue()
 
 
+_PACKED = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+
+#: What damaged or hostile entries lead to: numpy reads an array's header as Python, and makes room for the shape that it names. RuntimeError: encrypted.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    OverflowError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    OSError,
+)
+
+
 def _arrays(file: bytes) -> dict[str, NDArray[Any]]:
     if len(file) > MAX_FILE_BYTES:
         raise ArtefactError(f"{len(file):,} bytes, {MAX_FILE_BYTES:,} at most")
@@ -122,11 +142,13 @@ def _arrays(file: bytes) -> dict[str, NDArray[Any]]:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
             if entries.keys() != wanted:
                 raise ArtefactError(f"holds {sorted(entries)}, not {sorted(wanted)}")
+            if any(entry.compress_type not in _PACKED for entry in entries.values()):
+                raise ArtefactError("no classifier: an entry is packed by another method than deflate")
             if sum(entry.file_size for entry in entries.values()) > MAX_UNPACKED_BYTES:
                 raise ArtefactError(f"unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
             return {name: _array(archive.read(entry)) for name, entry in entries.items()}
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, OSError) as error:
-        raise ArtefactError(f"no classifier: {error}") from None
+    except _UNREADABLE as error:
+        raise ArtefactError(f"no classifier: {str(error)[:200] or type(error).__name__}") from None
 
 
 def _array(part: bytes) -> NDArray[Any]:

@@ -133,3 +133,45 @@ def test_a_prompt_unlike_all_is_no_more_than_the_most_unlike(artefact):
     wild = features_of([read("\n" * 3000)[1], read("$" * 3000)[1]])
     reach = np.abs(artefact.heads.surface).sum(axis=1) * 3 + np.abs(artefact.heads.bias)
     assert (np.abs(artefact.heads.logits(wild)) <= reach + 30).all()
+
+
+def header(text):
+    """An array of eight bytes under a header of any text."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(8)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (%s,), }\n" % 10**15,
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (%s,), }\n" % 10**30,
+        "{'descr': '<f8', (((\n",
+        "{'''\n",
+        "  x\n y\n",
+        "(" * 5000 + "\n",
+    ],
+    ids=["petabytes", "no size at all", "open brackets", "open text", "indented", "deep"],
+)
+def test_a_header_that_numpy_stumbles_over_is_no_classifier(artefact, text):
+    """A router reads whatever lies in the topic of classifiers, and goes on."""
+    with pytest.raises(ArtefactError, match="no classifier"):
+        Artefact.from_bytes(repacked(artefact.to_bytes(), bias=header(text)))
+
+
+def test_damaged_encrypted_and_unusually_packed_entries_are_no_classifier(artefact):
+    whole = artefact.to_bytes()
+    damaged = bytearray(whole)
+    damaged[45:60] = b"\xff" * 15
+    encrypted = bytearray(whole)
+    for mark, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        place = encrypted.find(mark)
+        while place >= 0:
+            encrypted[place + flags] |= 1
+            place = encrypted.find(mark, place + 4)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    for file in (bytes(damaged), bytes(encrypted), packed.getvalue()):
+        with pytest.raises(ArtefactError, match="no classifier"):
+            Artefact.from_bytes(file)
