@@ -13,6 +13,7 @@ from router.contract.codec import encode
 from router.contract.examples import RECORDS
 from router.contract.records import Control, Feedback, Outcome, Request, Reward
 from router.contract.requests import BadRequest, decode_request
+from router.contract.topics import TOPICS
 from router.stages import account, feedback, learn, watch
 from tests.fuzz.hostile import LARGE, TOKENS, TRICKS, damaged
 from tests.stages.system import NAMES, System
@@ -155,3 +156,11 @@ def test_a_reward_that_nobody_of_ours_wrote_stops_nothing(system):
     cut = [encode(one)[:-9] for one in RECORDS if type(one) is Reward]
     records = system.hear("rewards", *TOKENS, *cut)
     system.judge("rewards", records)
+
+
+@pytest.mark.parametrize("topic", [one.name for one in TOPICS if one.name not in {*WRITTEN, "results"}])
+def test_nothing_in_a_topic_of_our_own_stops_a_stage(topic):
+    """Whoever may write there can do harm, but not by bytes that are no record."""
+    system = Listening()
+    for key in (b"k", b"\xff"):
+        system.hear(topic, *TOKENS, b"[]", b"[1, 2, 3]", b'{"a": 1}', b'"x"', b"5", b"", None, key=key)
