@@ -11,6 +11,7 @@ import pytest
 
 from router.cli import cli
 from router.contract.errors import Code
+from router.core.budget_alerts import SIGNALS as OF_TENANTS
 from router.core.guard.drift import SIGNALS as OF_DRIFT
 from router.core.guard.grid import Grid
 from router.core.incidents import SIGNALS as OF_MODELS
@@ -29,7 +30,9 @@ COMMANDS = sorted(
 )
 
 
-@pytest.mark.parametrize("signal", sorted({*Grid.of(0.1).group, *OF_DRIFT, *OF_MODELS, NEW_NAME, OF_BASELINE}))
+@pytest.mark.parametrize(
+    "signal", sorted({*Grid.of(0.1).group, *OF_DRIFT, *OF_MODELS, *OF_TENANTS, NEW_NAME, OF_BASELINE})
+)
 def test_every_alert_has_an_entry(signal):
     assert signal in WORDS
 

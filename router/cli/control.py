@@ -230,7 +230,7 @@ def _say_what_if(config: Config, given: list[Control]) -> None:
     try:
         found = asyncio.run(change())
     except (Unavailable, ConfigError) as error:
-        click.echo(f"what it would change is not known: {error}")
+        click.echo(on_screen(f"what it would change is not known: {error}"))
         return
     if found is None:
         return
@@ -239,7 +239,7 @@ def _say_what_if(config: Config, given: list[Control]) -> None:
         return
     click.echo(f"of the {found.requests:,} requests of the last hour {found.moved:,} would go elsewhere")
     for (before, after), count in found.moves.most_common():
-        click.echo(f"  {count:>9,}  {before} -> {after}")
+        click.echo(on_screen(f"  {count:>9,}  {before} -> {after}"))
     if found.moved:
         click.echo(f"their expected cost: {dollars(found.cost_now_nano_usd)} -> {dollars(found.cost_then_nano_usd)}")
 

@@ -11,7 +11,7 @@ One is opened once a window and closed once, under one id, however often it is m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import xxhash
 
@@ -19,6 +19,7 @@ from router.contract.records import Alert, AlertAction
 from router.contract.times import to_rfc3339
 from router.core.lease import MONEY, Account, Kind, Owner, ends_ms, window_of
 
+SIGNALS: Final = ("budget_day", "budget_month", "budget_day_spent", "budget_month_spent")
 #: A page stays open so long at least: money that comes back from calls is soon spent again.
 STAYS_MS = 60_000
 #: Of a limit, what must be free again for its page to close before the window ends.
