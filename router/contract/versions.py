@@ -1,4 +1,4 @@
-"""Which records a release can read: the Kafka header ``schema`` carries a record's version, and absent means 1.
+"""Which records a release can read: the Kafka header ``schema`` carries a record's version; absent, null or empty means 1.
 
 A version is ``MAJOR`` or ``MAJOR.MINOR``. Within a major one fields are only added, and readers pass over those that they do not know; so any
 minor one is read. A higher major one changes what a field means: it is refused, for who guesses counts wrongly and says nothing.
@@ -22,8 +22,8 @@ def refusal(headers: Iterable[tuple[str, bytes | None]]) -> BadRecord | None:
     said = None
     for name, value in headers:
         if name == HEADER:
-            said = value or b""
-    if said is None:
+            said = value
+    if not said:
         return None
     version = _VERSION.fullmatch(said)
     if version is None or int(version[1]) < 1:
