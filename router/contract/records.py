@@ -42,7 +42,7 @@ DEFAULT_DEADLINE_MS = {"interactive": 60_000, "batch": 86_400_000}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterOptions:
-    """The optional ``router`` object of a request."""
+    """The optional ``router`` object of a request. ``priority``: where models have too much to do, those below 0 are refused first, those above 0 last."""
 
     tenant: Annotated[str, Field(max_length=128)] = "default"
     session: Annotated[str, Field(max_length=256)] | None = None
@@ -562,11 +562,20 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Saturation:
+    """A model that has more to do than it can, at ``at_ms``: ``queued`` interactive attempts wait for a slot, ``per_s`` attempts end in a second."""
+
+    at_ms: Count
+    queued: Count
+    per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """``llm.health``: the state of one model, why, and until when. Figures are of the last 30 s, ``None`` without any.
 
     ``queue_wait_ms``: how long an interactive request waits for a free slot, at least. ``silent``: down because nothing that is asked of it is
-    answered. ``endpoints``: name -> ``attempts``, ``error_rate``, ``p50_ms``, ``p95_ms``, ``p99_ms``.
+    answered. ``saturated``: ``None`` where it has no queue, or nobody knows. ``endpoints``: name -> ``attempts``, ``error_rate``, ``p50_ms``, ``p95_ms``, ``p99_ms``.
     """
 
     model: str
@@ -581,6 +590,7 @@ class Health:
     p50_ms: Number | None = None
     p99_ms: Number | None = None
     silent: bool = False
+    saturated: Saturation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,8 +30,8 @@ Key = tuple[bytes, int]
 class Backlog:
     """One model in one partition of settle. Times in ms since 1970.
 
-    ``oldest_ms``: when the oldest open attempt was first seen, 0 without any; ``answered_ms``: of the last outcome, 0 before
-    the first.
+    ``oldest_ms``: when the oldest open attempt was first seen, ``oldest_interactive_ms`` of the interactive ones; 0 without any.
+    ``answered_ms``: of the last outcome, 0 before the first.
     """
 
     partition: int
@@ -41,6 +41,7 @@ class Backlog:
     batch: int
     oldest_ms: int
     answered_ms: int
+    oldest_interactive_ms: int = 0
 
     def to_json(self) -> dict[str, int]:
         """An object, where ``Evidence`` is a list: both travel in ``health.counts``."""
@@ -102,7 +103,10 @@ class Backlogs:
         return told
 
     def _backlog(self, model: str, partition: int, now_ms: int, read_to_ms: int) -> Backlog:
-        oldest = next(iter(self._open.get(model, {}).values()), None)
+        found = self._open.get(model, {}).values()
+        oldest = next(iter(found), None)
+        waits = self._lanes[model, "interactive"] > 0
+        interactive = next((seen for seen, lane in found if lane == "interactive"), None) if waits else None
         return Backlog(
             partition=partition,
             at_ms=now_ms,
@@ -111,6 +115,7 @@ class Backlogs:
             batch=self._lanes[model, "batch"],
             oldest_ms=0 if oldest is None else oldest[0] or self._first_ms,
             answered_ms=self._answered.get(model, 0),
+            oldest_interactive_ms=0 if interactive is None else interactive or self._first_ms,
         )
 
 

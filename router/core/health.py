@@ -33,11 +33,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.contract.records import HealthState
+from router.contract.records import HealthState, Saturation
 from router.core import quantiles
 from router.core.backlog import Queue
 from router.core.evidence import Evidence, Served
 from router.core.quantiles import Sketch
+from router.core.saturation import saturation
 
 WINDOW_S = 30
 MIN_ATTEMPTS = 10
@@ -79,7 +80,7 @@ DEFAULT_LIMITS = Limits()
 class ModelHealth:
     """The state of one model. ``error_rate``, ``rate_limited_share``, ``p50_ms``, ``p95_ms``, ``p99_ms`` are those of the window, ``None``: no attempts.
 
-    ``queue_wait_ms``: how long an interactive request would wait for a free slot, ``None`` while it need not, or nothing is known. ``silent``: see above.
+    ``saturated``: ``core/saturation``, as it was at the last look. ``queue_wait_ms``: how long an interactive request would wait for a free slot, ``None`` while it need not, or nothing is known. ``silent``: see above.
 
     ``since_ms``: when the state began; ``until_ms``: when the cool-down ends; ``fresh_ms``: attempts that began earlier
     are ignored; ``in_a_row``: errors, while probing successes; ``usual_log``: natural logarithm of the usual p95.
@@ -103,6 +104,7 @@ class ModelHealth:
     queue_wait_ms: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
+    saturated: Saturation | None = None
     limits: Limits = DEFAULT_LIMITS
 
     def observe(self, evidence: Evidence, now_ms: int) -> None:
@@ -121,6 +123,7 @@ class ModelHealth:
     def stand(self, queue: Queue, now_ms: int) -> None:
         """Take in what is open, as settle told; to be called every second, also when it told nothing."""
         self._wait(queue, now_ms)
+        self.saturated = saturation(queue, self.window, self.p95_ms, now_ms)
         silent_ms = queue.silent_ms(now_ms)
         if silent_ms >= max(self.limits.silent_after_ms, SLOW_FACTOR * self._known_p95_ms()):
             if not self.silent or self.state != "down":

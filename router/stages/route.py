@@ -9,6 +9,7 @@ Rules
 - A further attempt is decided on the snapshot of now, and its slip says what the first decision said.
 - Nothing is decided without a fresh snapshot, and each version is in the log before the first decision that names it.
 - Whatever would make a record that no broker takes is refused here, where it can be said.
+- Where all models have too much to do, new interactive requests are refused (``core/shedding``); batch stays unread.
 - A shadow, or the judge of a pair, comes after the result: where it cannot be sent it is dropped, and nobody is told.
 - What a tenant with limits may not use is refused; what may come in time waits in the table and is read again (``route_leases``).
 """
@@ -272,7 +273,7 @@ class Route:
             purse=purse,
             pace=None if order is not None or pool is None else self._pace(pool, asked, kind, snapshot, unit),
         )
-        found = decide(facts, snapshot)
+        found = self._choose(facts, None if again is not None else parsed.request.router.priority, snapshot)
         if (limits := self._tenants.of(facts.tenant)) is not None and isinstance(found, Choice):
             waits = again or anew(facts, lane=self._lane, origin=origin, at_ms=at_ms)
             admitted = self._gate.admit(limits, facts, found, waits, unit, headers=record.headers)
@@ -311,10 +312,23 @@ class Route:
                 facts, found, snapshot_version=snapshot.version, lane=self._lane, origin=slip.origin
             )
             self._emit_attempt(record, decision, signed, work, unit)
-            if self._admission is not None and order is None:
-                self._admission.note(home, unit.now_ms)
+            self._sent(found.model, home, unit, first=order is None)
             if key is not None:
                 self._keep_session(key, facts, found, unit)
+
+    def _choose(self, facts: RequestFacts, priority: int | None, snapshot: Snapshot) -> Choice | Refusal:
+        """Where the attempt goes; a new interactive request not into a queue that is too long for its ``priority``."""
+        found = decide(facts, snapshot)
+        if priority is None or self._admission is not None or isinstance(found, Refusal):
+            return found
+        return self._follower.snapshots.queues.refusal(facts, found, priority, snapshot.health) or found
+
+    def _sent(self, model: str, home: int, unit: UnitLike, *, first: bool) -> None:
+        """Count what was sent, where that decides what may follow."""
+        if self._admission is None:
+            self._follower.snapshots.queues.send(model, unit.now_ms)
+        elif first:
+            self._admission.note(home, unit.now_ms)
 
     def _profile(self, asked: Asked, kind: Kind, pool: PoolFacts | None, unit: UnitLike) -> None:
         """Count what a new request of a pool looks like, for the guard."""

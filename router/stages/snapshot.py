@@ -22,6 +22,7 @@ from router.core.bandit.squarecb import regression_of
 from router.core.cascade import Calibrated, CascadeFacts, scale_of
 from router.core.price import Price
 from router.core.records import Focus, Pace, SurveyEvent
+from router.core.shedding import Queues
 from router.core.snapshot import (
     DECISIVE,
     FocusFacts,
@@ -68,6 +69,8 @@ class Snapshots:
         self.paces: dict[str, dict[str, float]] = {}
         #: Whom surveys have asked; no part of the snapshot either.
         self.quiet = Quiet(max((one.quiet_days for one in config.surveys.values()), default=0) * DAY_MS)
+        #: What waits for models that have too much to do; no part of the snapshot: what it decides is refused, and a refusal is not replayed.
+        self.queues = Queues(float(config.route.max_queue_s))
         self._made: Snapshot | None = None
         self._made_ms = 0
         self._ordered = False
@@ -118,7 +121,9 @@ class Snapshots:
     def apply_health(self, key: bytes, value: bytes | None) -> None:
         """Key: the model's name."""
         if value is None:
-            self._changed |= self._health.pop(key.decode("utf-8", "replace"), None) is not None
+            model = key.decode("utf-8", "replace")
+            self._changed |= self._health.pop(model, None) is not None
+            self.queues.hear(model, None)
             return
         try:
             found = decode(Health, value)
@@ -133,6 +138,7 @@ class Snapshots:
         if found.model in self._models:
             self._changed |= self._health.get(found.model) != made
             self._health[found.model] = made
+            self.queues.hear(found.model, found.saturated)
 
     def apply_control(self, key: bytes, value: bytes | None) -> None:
         """Key ``scope/action``. What is no order was sent to the dead letter by ``watch``."""

@@ -8,7 +8,8 @@ Two steps in one stage, as in ``account``:
 
 1. A piece of a batch becomes one record a model and second; no state.
 2. ``core/health`` says how a model is, ``core/incidents`` which alerts are open. Health is published when the state
-   changes, and at most once a second when its figures moved: error rate or rate-limited share by 0.01, p95 and the wait for a slot by a tenth.
+   changes, and at most once a second when its figures moved: error rate or rate-limited share by 0.01, p95 and the wait for a slot by a tenth;
+   each second while the model is saturated, for routers count on from there.
    A model nobody called has no health record: it counts as up.
 
 Orders in ``control`` are obeyed by every router and worker by itself; here each is checked once, and one that no router
@@ -77,6 +78,7 @@ class Watched:
             health.rate_limited_share,
             health.p95_ms,
             health.queue_wait_ms,
+            None if health.saturated is None else health.saturated.at_ms,
         ]
 
     def has_news(self, now_ms: int) -> bool:
@@ -88,7 +90,7 @@ class Watched:
             return False
         before, after = self.published[3:], shows[3:]
         wait_step = max(_LEAST_WAIT_STEP_MS, _P95_STEP * (before[3] or 0.0))
-        steps = (_SHARE_STEP, _SHARE_STEP, _P95_STEP * (before[2] or 0.0), wait_step)
+        steps = (_SHARE_STEP, _SHARE_STEP, _P95_STEP * (before[2] or 0.0), wait_step, 1.0)
         return any(_moved(*change) for change in zip(before, after, steps, strict=True))
 
     def stand(self, now_ms: int) -> None:
@@ -238,6 +240,7 @@ class Watch:
                 p50_ms=None if health.p50_ms is None else round(health.p50_ms, 1),
                 p99_ms=None if health.p99_ms is None else round(health.p99_ms, 1),
                 silent=health.silent,
+                saturated=health.saturated,
             )
             unit.emit(self._health, model.encode(), encode(record))
         row = [health.to_json(), watched.incidents.to_json(), watched.published_ms, watched.published]

@@ -29,6 +29,7 @@ def row_of(*tries, lane="interactive"):
 
 def lane(partition=0, **changed):
     told = {"at_ms": T0, "read_to_ms": T0, "interactive": 1, "batch": 0, "oldest_ms": T0, "answered_ms": 0}
+    told["oldest_interactive_ms"] = changed.get("oldest_ms", T0)
     return Backlog(partition=partition, **(told | changed))
 
 
