@@ -567,7 +567,7 @@ class Saturation:
 
     at_ms: Count
     queued: Count
-    per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    per_s: Annotated[float, Field(strict=True, ge=0.001, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

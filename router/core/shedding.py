@@ -18,7 +18,7 @@ since comes on top, what the model has done meanwhile goes off. That is a Smith 
 keeps the loop from swinging. What other processes sent is unknown, but how much all of them do is told one word later: the own
 share of it is followed, and what was sent counts for all.
 
-A word older than ``STALE_MS`` is none, and without one nothing is refused: capacity is unknown then. Batch requests wait in their topic
+A word older than ``STALE_MS``, or as far ahead, is none, and without one nothing is refused: capacity is unknown then. Batch requests wait in their topic
 and further attempts have been admitted already: neither is refused here.
 """
 
@@ -74,7 +74,7 @@ class Queue:
     def wait_ms(self, now_ms: int) -> float | None:
         """How long a request that is sent now waits for a slot; ``None`` where nobody knows."""
         told = self.told
-        if told is None or now_ms - told.at_ms > STALE_MS:
+        if told is None or abs(now_ms - told.at_ms) > STALE_MS:
             return None
         others = max(1.0, self.all_of_us / self.mine) if self.mine > 0.0 else 1.0
         sent = others * self._sent_since(told.at_ms, now_ms + 1)

@@ -81,11 +81,18 @@ def test_what_cannot_be_answered_by_its_deadline_is_refused_whatever_its_priorit
     assert refusal(queues, 1, snap=snap, deadline_at_ms=AT_MS + 4_400).code == Code.OVERLOADED
 
 
-def test_a_word_that_is_old_refuses_nobody():
+def test_a_word_that_is_old_or_ahead_of_time_refuses_nobody():
     queues = queues_of(small=60.0, mid=60.0, large=60.0)
-    late = {"at_ms": AT_MS + STALE_MS + 1, "deadline_at_ms": AT_MS + 300_000}
     assert refusal(queues, deadline_at_ms=AT_MS + 300_000).code == Code.OVERLOADED
-    assert refusal(queues, **late) is None
+    for off_ms in (STALE_MS + 1, -STALE_MS - 1):
+        assert refusal(queues, at_ms=AT_MS + off_ms, deadline_at_ms=AT_MS + 300_000) is None
+
+
+def test_a_word_of_any_numbers_makes_a_refusal_and_no_error():
+    queues = Queues(LIMIT_S)
+    for name in ("small", "mid", "large"):
+        queues.hear(name, Saturation(at_ms=AT_MS, queued=2**53, per_s=0.001))
+    assert refusal(queues).code == Code.OVERLOADED
 
 
 def test_what_was_sent_since_comes_on_top_and_what_was_done_goes_off():
