@@ -38,6 +38,11 @@ output_usd_per_mtok = 0.10
 provider = "external"
 input_usd_per_mtok = 0.10
 output_usd_per_mtok = 0.10
+[models.narrow]
+provider = "sim"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.10
+concurrency = 8
 [pools.auto]
 models = ["small", "large"]
 baseline = "large"
@@ -173,6 +178,9 @@ default = 0.7
 says = "A"
 [models.slow]
 latency_ms = 4000
+latency_sigma = 0
+[models.narrow]
+latency_ms = 200
 latency_sigma = 0
 """
 

@@ -1,0 +1,63 @@
+"""Five times what a model can do, for a while: each request has one result, what can be done is done, and then all is as before."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import orjson
+
+from benchmarks.system import request, wait_for
+
+#: Eight slots of 200 ms.
+MODEL, CAPACITY_PER_S = "narrow", 40
+RATE_PER_S, SECONDS = 200, 10
+
+
+def asked(names, **router):
+    return [request(name, model=MODEL, text=f"what of {name}?", **router) for name in names]
+
+
+def codes(results):
+    return Counter("ok" if one["error"] is None else one["error"]["code"] for one in results)
+
+
+def test_too_much_is_refused_in_order_of_priority_and_then_nothing_is(system):
+    with system.reading("results") as reader:
+
+        def found(prefix):
+            results = [orjson.loads(read.record.value) for read in reader.reads]
+            mine = [one for one in results if one["custom_id"].startswith(prefix)]
+            assert len({one["custom_id"] for one in mine}) == len(mine), "a request has two results"
+            return mine
+
+        # the worker is there, and watch knows what a call takes
+        system.produce("requests", asked([f"calm-{n}" for n in range(60)]), rate=15)
+        assert wait_for(lambda: codes(found("calm-")) == {"ok": 60}, 60)
+
+        batch = [f"patient-{n}" for n in range(30)]
+        system.produce("requests.batch", asked(batch))
+        names = [f"{'vital' if n % 10 == 0 else 'usual'}-{n}" for n in range(RATE_PER_S * SECONDS)]
+        burst = [line for name in names for line in asked([name], priority=int(name.startswith("vital")))]
+        system.produce("requests", burst, rate=RATE_PER_S)
+        assert wait_for(lambda: len(found("vital-")) + len(found("usual-")) == len(names), 90)
+        usual, vital = codes(found("usual-")), codes(found("vital-"))
+        assert set(usual) | set(vital) == {"ok", "overloaded"}
+        assert usual["ok"] + vital["ok"] >= 0.5 * CAPACITY_PER_S * SECONDS, "what can be done is done"
+        assert usual["overloaded"] / usual.total() > vital["overloaded"] / vital.total()
+        refused = next(one for one in found("usual-") if one["error"] is not None)
+        assert refused["error"]["message"].startswith("all models that may answer have too much to do; try again in ")
+        assert wait_for(lambda: codes(found("patient-")) == {"ok": len(batch)}, 60), "batch is late, and not refused"
+
+        rounds = iter(range(1_000))
+
+        def is_normal():
+            prefix = f"after-{next(rounds)}-"
+            system.produce("requests", asked([f"{prefix}{n}" for n in range(20)]), rate=20)
+            assert wait_for(lambda: len(found(prefix)) == 20, 60)
+            return codes(found(prefix)) == {"ok": 20} and all(
+                one["router"]["latency_ms"] < 2_000 for one in found(prefix)
+            )
+
+        assert wait_for(is_normal, 60)
+    report = system.audit(within_s=60)
+    assert (report.problems, report.unchecked) == ((), ())
