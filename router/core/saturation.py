@@ -3,6 +3,8 @@
 Little's formula alone (``backlog.Queue.wait_ms``) is no proof: where load rises and slots are free, what is open grows before anything
 ends, and looks like a queue. So a model counts as saturated only when an interactive attempt has been open for longer than nearly all calls
 take, by ``PROOF_MS``: where slots are free none is. From then on the rate at which attempts end is the model's capacity.
+
+All is said of the time up to which settle has read: should it have fallen behind, for in an overload everybody has much to do, that is still true.
 """
 
 from __future__ import annotations
@@ -41,20 +43,18 @@ def saturation(queue: Queue, window: Sequence[Evidence], p95_ms: float | None, n
         return None
     if max(each.read_to_ms - each.oldest_interactive_ms for each in lanes) < p95_ms + PROOF_MS:
         return None
-    per_s = max((_per_s(window, span_s, now_ms) for span_s in SPANS_S), default=0.0) or _per_s(
-        window, LONG_SPAN_S, now_ms
-    )
+    at_ms = sum(each.read_to_ms for each in lanes) // len(lanes)
+    per_s = max(_per_s(window, span_s, at_ms) for span_s in SPANS_S) or _per_s(window, LONG_SPAN_S, at_ms)
     in_hand = per_s * _call_ms(window) / 1000.0
     queued = sum(each.interactive for each in lanes) - in_hand - 2.0 * sqrt(in_hand)
     if per_s == 0.0 or queued < 1.0:
         return None
-    at_ms = sum(each.read_to_ms for each in lanes) // len(lanes)
     return Saturation(at_ms=at_ms, queued=int(queued), per_s=round(per_s, 3))
 
 
-def _per_s(window: Sequence[Evidence], span_s: int, now_ms: int) -> float:
-    """Attempts that ended a second, by the last whole seconds; 0 where they are too few."""
-    second = now_ms // 1000
+def _per_s(window: Sequence[Evidence], span_s: int, at_ms: int) -> float:
+    """Attempts that ended a second, by the last whole seconds before ``at_ms``; 0 where they are too few."""
+    second = at_ms // 1000
     recent = [kept for kept in window if second - span_s <= kept.second < second]
     ended = sum(kept.ok + kept.errors + kept.rate_limited for kept in recent)
     if ended < RATE_ATTEMPTS:

@@ -37,18 +37,19 @@ from router.core.snapshot import HealthFacts
 
 STALE_MS: Final = 5_000
 MORE, LESS = 1.5, 0.5
-#: What was sent is kept in steps of so much, for twice as long as words last.
+#: What was sent is kept in steps of so much, and for so long: a new word may be of a time long before it, where settle has fallen behind.
 STEP_MS: Final = 100
-KEPT_MS: Final = 2 * STALE_MS
+KEPT_MS: Final = 60_000
 #: Weight of the newest word in the share that is this process's own.
 _NEWEST: Final = 0.3
 
 
 @dataclass(slots=True)
 class Queue:
-    """Of one model, as one process knows it. ``sent``: ``[since, attempts]``; ``all_of_us``, ``mine``: attempts between two words, averaged."""
+    """Of one model, as one process knows it. ``told``, said at ``said_ms``, is of the time ``told.at_ms``. ``sent``: ``[since, attempts]``; ``all_of_us``, ``mine``: attempts between two words, averaged."""
 
     told: Saturation | None = None
+    said_ms: int = 0
     sent: deque[list[int]] = field(default_factory=deque)
     all_of_us: float = 0.0
     mine: float = 0.0
@@ -62,10 +63,10 @@ class Queue:
         else:
             self.sent.append([now_ms, 1])
 
-    def hear(self, told: Saturation | None) -> None:
+    def hear(self, told: Saturation | None, said_ms: int) -> None:
         """A word was read."""
-        before, self.told = self.told, told
-        if before is None or told is None or not 0 < told.at_ms - before.at_ms <= STALE_MS:
+        before, self.told, self.said_ms = self.told, told, said_ms
+        if before is None or told is None or not 0 < told.at_ms - before.at_ms <= KEPT_MS // 2:
             return
         done = told.per_s * (told.at_ms - before.at_ms) / 1000.0
         self.all_of_us += _NEWEST * (max(0.0, told.queued - before.queued + done) - self.all_of_us)
@@ -74,7 +75,7 @@ class Queue:
     def wait_ms(self, now_ms: int) -> float | None:
         """How long a request that is sent now waits for a slot; ``None`` where nobody knows."""
         told = self.told
-        if told is None or abs(now_ms - told.at_ms) > STALE_MS:
+        if told is None or abs(now_ms - self.said_ms) > STALE_MS:
             return None
         others = max(1.0, self.all_of_us / self.mine) if self.mine > 0.0 else 1.0
         sent = others * self._sent_since(told.at_ms, now_ms + 1)
@@ -82,7 +83,12 @@ class Queue:
 
     def _sent_since(self, from_ms: int, to_ms: int) -> int:
         """Attempts sent in ``from_ms <= t < to_ms``, to ``STEP_MS``."""
-        return sum(count for at_ms, count in self.sent if from_ms <= at_ms < to_ms)
+        total = 0
+        for at_ms, count in reversed(self.sent):
+            if at_ms < from_ms:
+                break
+            total += count if at_ms < to_ms else 0
+        return total
 
 
 class Queues:
@@ -92,10 +98,10 @@ class Queues:
         self._max_ms = 1000.0 * max_queue_s
         self._models: dict[str, Queue] = {}
 
-    def hear(self, model: str, told: Saturation | None) -> None:
-        """What ``health`` says of a model."""
+    def hear(self, model: str, told: Saturation | None, said_ms: int) -> None:
+        """What ``health`` said of a model at ``said_ms``."""
         if told is not None or model in self._models:
-            self._models.setdefault(model, Queue()).hear(told)
+            self._models.setdefault(model, Queue()).hear(told, said_ms)
 
     def send(self, model: str, now_ms: int) -> None:
         """An attempt was sent."""

@@ -123,7 +123,7 @@ class Snapshots:
         if value is None:
             model = key.decode("utf-8", "replace")
             self._changed |= self._health.pop(model, None) is not None
-            self.queues.hear(model, None)
+            self.queues.hear(model, None, 0)
             return
         try:
             found = decode(Health, value)
@@ -133,12 +133,13 @@ class Snapshots:
                 until_ms=None if found.until is None else from_rfc3339(found.until),
                 wait_ms=two_digits(found.queue_wait_ms or 0.0),
             )
+            said_ms = from_rfc3339(found.at)
         except (BadRecord, ValueError):
             return
         if found.model in self._models:
             self._changed |= self._health.get(found.model) != made
             self._health[found.model] = made
-            self.queues.hear(found.model, found.saturated)
+            self.queues.hear(found.model, found.saturated, said_ms)
 
     def apply_control(self, key: bytes, value: bytes | None) -> None:
         """Key ``scope/action``. What is no order was sent to the dead letter by ``watch``."""

@@ -31,7 +31,7 @@ def told(wait_s, per_s=50.0, at_ms=AT_MS):
 def queues_of(**waits):
     queues = Queues(LIMIT_S)
     for name, wait_s in waits.items():
-        queues.hear(name, told(wait_s))
+        queues.hear(name, told(wait_s), AT_MS)
     return queues
 
 
@@ -91,13 +91,13 @@ def test_a_word_that_is_old_or_ahead_of_time_refuses_nobody():
 def test_a_word_of_any_numbers_makes_a_refusal_and_no_error():
     queues = Queues(LIMIT_S)
     for name in ("small", "mid", "large"):
-        queues.hear(name, Saturation(at_ms=AT_MS, queued=2**53, per_s=0.001))
+        queues.hear(name, Saturation(at_ms=AT_MS, queued=2**53, per_s=0.001), AT_MS)
     assert refusal(queues).code == Code.OVERLOADED
 
 
 def test_what_was_sent_since_comes_on_top_and_what_was_done_goes_off():
     known = Known()
-    known.hear(told(4.0))
+    known.hear(told(4.0), AT_MS)
     assert known.wait_ms(AT_MS) == 4_000
     assert known.wait_ms(AT_MS + 1_000) == 3_000
     for number in range(100):
@@ -108,10 +108,12 @@ def test_what_was_sent_since_comes_on_top_and_what_was_done_goes_off():
 
 def test_what_others_send_is_reckoned_by_the_share_that_is_ones_own():
     known = Known()
-    known.hear(told(4.0))
+    known.hear(told(4.0), AT_MS)
     for number in range(25):
         known.send(AT_MS + 1 + 30 * number)
-    known.hear(told(5.0, at_ms=AT_MS + 1_000))  # 50 more wait and 50 were done: 100 were sent, 25 of them here
+    known.hear(
+        told(5.0, at_ms=AT_MS + 1_000), AT_MS + 1_000
+    )  # 50 more wait and 50 were done: 100 were sent, 25 of them here
     for number in range(10):
         known.send(AT_MS + 1_000 + number)
     assert known.wait_ms(AT_MS + 1_000 + 10) == pytest.approx(5_000 + 4 * 10 * 20 - 10)
@@ -125,19 +127,20 @@ def test_what_is_kept_of_a_model_is_bounded():
 
 
 class World:
-    """A model with ``slots`` calls of 400 ms at once, processes of route with shares of what comes, settle in four lanes, watch.
+    """A model with ``slots`` calls of 400 ms at once, processes of route with shares of what comes, settle in four lanes that are
+    ``lag_s`` behind, watch.
 
     Each of ``requests`` is ``(came_ms, priority, ended_ms)``, the last ``None`` where it was refused.
     """
 
-    def __init__(self, seed=1, slots=20, shares=(1.0,), deadline_s=60, priorities=((0, 1.0),)):
+    def __init__(self, *, seed=1, slots=20, shares=(1.0,), deadline_s=60, priorities=((0, 1.0),), lag_s=0):
         self.chance, self.slots, self.shares, self.deadline_ms = random.Random(seed), slots, shares, deadline_s * 1000
         self.priorities = priorities
         self.routers = [Queues(LIMIT_S) for _ in shares]
         self.health, self.queue = ModelHealth(), Queue()
         self.open = [{} for _ in range(4)]
         self.fifo, self.calls = deque(), deque()
-        self.words = deque()
+        self.words, self.late, self.lag_ms = deque(), deque(), lag_s * 1000
         self.now, self.number, self.left = T0, 0, 0.0
         self.requests, self.lengths = [], []
         self.evidence = Evidence(T0 // 1000)
@@ -185,10 +188,17 @@ class World:
             lane = ms // 250
             found = self.open[lane]
             oldest = next(iter(found.values()), 0)
-            self.queue.take(Backlog(lane, self.now, self.now - 50, len(found), 0, oldest, self.now, oldest))
+            told_ms = self.now + self.lag_ms
+            self.late.append((told_ms, Backlog(lane, told_ms, self.now - 50, len(found), 0, oldest, self.now, oldest)))
         if ms == 100:
-            self.health.observe(self.evidence, self.now)
+            self.late.append((self.now + self.lag_ms, self.evidence))
             self.evidence = Evidence(self.now // 1000)
+        while self.late and self.late[0][0] <= self.now:
+            _, one = self.late.popleft()
+            if isinstance(one, Backlog):
+                self.queue.take(one)
+            else:
+                self.health.observe(one, self.now)
         if ms == 600:
             self.health.stand(self.queue, self.now)
             self.words.append((self.now + 300, self.health.saturated))
@@ -198,7 +208,7 @@ class World:
         while self.words and self.words[0][0] <= self.now:
             _, word = self.words.popleft()
             for router in self.routers:
-                router.hear("small", word)
+                router.hear("small", word, self.now - 300)
 
     def between(self, from_s, to_s):
         """Requests that came then."""
@@ -245,6 +255,15 @@ def test_a_little_too_much_and_far_too_much_are_held_alike(per_s):
     world = World(seed=per_s).run(40, 15).run(per_s, 60)
     assert world.answered_a_second(30, 75) >= 0.95 * 50
     assert max(world.waits_s(65, 75)) < LIMIT_S + 2
+
+
+def test_it_holds_while_settle_is_far_behind():
+    world = World(lag_s=8).run(25, 30).run(100, 120)
+    assert world.answered_a_second(50, 150) >= 0.95 * 50
+    assert world.refused(60, 150) == pytest.approx(0.5, abs=0.05)
+    steady = quantiles(world.waits_s(80, 140), n=20)
+    assert steady[0] > LIMIT_S - 3
+    assert steady[-1] < LIMIT_S + 3
 
 
 @pytest.mark.parametrize(("slots", "before", "then"), [(20, 5, 48), (400, 10, 900), (400, 900, 10)])
