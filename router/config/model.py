@@ -420,7 +420,7 @@ class RouteConfig(Section):
 
     max_inflight: Annotated[Whole, Field(ge=1, le=10_000_000)] = 5000
     """Batch requests in work at once; further ones wait in their topic."""
-    max_queue_s: Annotated[Seconds, Field(gt=0, le=3_600)] = 5
+    max_queue_s: Annotated[Seconds, Field(gt=0, le=3_600)] = 20
     """An interactive request is refused with ``overloaded`` where it would wait longer for a free slot of any model that may answer it. With a
     ``priority`` above 0: half as long again; below 0: half as long."""
 

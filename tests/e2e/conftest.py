@@ -153,6 +153,8 @@ requests_per_minute = 60
 [tenants.thrifty]
 budget_usd_per_day = 0.002
 soft_usd_per_day = 0.0001
+[route]
+max_queue_s = 5
 [account]
 window_s = 5
 grace_s = 2

@@ -25,6 +25,8 @@ output_usd_per_mtok = 0.4
 models = ["small"]
 sticky = "none"
 holdout_percent = 0
+[route]
+max_queue_s = 5
 """
 STEP_MS, CALL_MS = 100, 400
 
