@@ -62,7 +62,11 @@ def kept(**hours):
 
 async def settings_of(client, topics):
     async with admin.admin_of(client) as asked:
-        return {name: found["retention.ms"] for name, found in (await admin._settings(asked, topics)).items()}
+        while True:
+            found = await admin._settings(asked, topics)
+            if all("retention.ms" in one for one in found.values()):
+                return {name: one["retention.ms"] for name, one in found.items()}
+            await asyncio.sleep(0.05)  # the broker has made them, and does not know them yet
 
 
 async def test_topics_are_made_with_the_retention_that_is_configured_and_refused_when_it_is_too_short(client, prefix):

@@ -136,6 +136,19 @@ policy = "fixed"
 weights = { small = 0.7, large = 0.3 }
 holdout_percent = 0
 reviews_per_day = 1000000
+[pools.marked]
+models = ["small", "large"]
+policy = "fixed"
+weights = { small = 1.0 }
+holdout_percent = 0
+reviews_per_day = 1000000
+shadow_percent = 100
+judge = "umpire"
+[surveys.marked]
+question = "Did this answer help you?"
+pools = ["marked"]
+percent = 100
+per_day = 1000
 [pools.surveyed]
 models = ["small", "large"]
 policy = "fixed"

@@ -41,7 +41,7 @@ MAY = {
 }
 #: Topics that a run surely fills; whatever others there are is searched, too.
 SEARCHED = ("decisions", "usage", "metrics", "rewards", "snapshots", "reviews", "weights", "health")
-POOLS = ("auto", "shaky", "checked", "judged", "doubled", "looked", "surveyed", "paced", "guarded", "refusing")
+POOLS = ("auto", "shaky", "checked", "judged", "marked", "paced", "guarded", "refusing")
 
 
 def forms(text):

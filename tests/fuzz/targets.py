@@ -214,7 +214,7 @@ _TRACE = (
     b'"quality": 1, "feedback": [{"kind": "thumbs", "value": 1, "at_s": 9}]}\n'
     b'{"t_s": 900, "request_id": "b", "stratum": "math/hard", "model": "n", "cohort": "control", "shadow_of": "a"}\n'
 )
-_REVIEW = b'{"request_id": "1462af60e975e034dad89dbdd8b130e1", "attempt": 1, "value": 0.5, "comment": "so"}\n'
+_REVIEW = b'{"id": "1462af60e975e034", "value": 0.5, "comment": "so"}\n'
 _JOURNAL = b'{"digest": "d", "topic": "t", "ends": {"0": 5}, "sent_bytes": 9}'
 _LABEL = b'{"stratum": "math/hard", "confidence": 0.4, "quality": 1, "inclusion": 0.5}\n'
 _TARGETS = b'[[target]]\npool = "auto"\nweeks = 4\nmin_saving_percent = 30.0\n'

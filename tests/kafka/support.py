@@ -15,7 +15,7 @@ from router.kafka.client import Client
 from router.kafka.stage import Stage
 from router.kafka.stage_app import StageApp, new_stage_app
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def keystore_of(authority: trustme.CA) -> str:
