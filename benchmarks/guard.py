@@ -1,6 +1,6 @@
 """How soon the guard sees what is wrong, how often it cries for nothing, and what other detectors would have seen.
 
-    python benchmarks/guard.py [--seeds 20] [--other-seeds 20] [--compared-on 20] [--worlds main step calm] [--folder FOLDER] [--picture FOLDER] [--page FILE] [--json]
+    python benchmarks/guard.py [--seeds 20] [--other-seeds 20] [--compared-on 20 4] [--worlds main step calm] [--folder FOLDER] [--picture FOLDER] [--page FILE] [--json]
 
 Every shipped world is played through the guard once a seed (``pointsman simulate``), and once more for other detectors, which hear the same requests
 and thumbs, and reviews and shadow pairs that are spread evenly over all strata, for they ask for none. They get as many reviews as the guard
@@ -62,7 +62,8 @@ def measure(asked: Namespace) -> Report:
     seeds = {name: range(asked.first_seed, asked.first_seed + count) for name, count in counts.items()}
     found = {name: _each(asked.workers, partial(runs.guarded, folder, name), seeds[name]) for name in asked.worlds}
     knobs = _knobs(asked, folder)
-    heard = {name: each if name in REQUIRED else each[: asked.compared_on] for name, each in seeds.items()}
+    most = asked.compared_on or (None, None)
+    heard = {name: each[: most[name not in REQUIRED]] for name, each in seeds.items()}
     compared = {
         name: _each(asked.workers, partial(_compare, folder, name, knobs), heard[name]) for name in asked.worlds
     }
@@ -312,7 +313,9 @@ def main() -> None:
     kept = os.environ.get(FOLDER)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--other-seeds", type=int, help=f"of the worlds other than {', '.join(sorted(REQUIRED))}")
-    parser.add_argument("--compared-on", type=int, metavar="RUNS", help="of those worlds, by other detectors")
+    parser.add_argument(
+        "--compared-on", type=int, nargs=2, metavar="RUNS", help="by other detectors: of worlds with a goal, of others"
+    )
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--worlds", nargs="*", default=worlds.names(), metavar="WORLD")
     parser.add_argument("--tuned-on", type=int, default=TUNED_ON, metavar="RUNS", help="calm runs, 100 days each")
