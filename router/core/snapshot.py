@@ -281,11 +281,14 @@ class Snapshot:
 
     def pools_of(self, tenant: str) -> tuple[str, ...] | None:
         """Those that the tenant may use; ``None``: all."""
-        return self.tenants.get(tenant if not self.known or tenant in self.known else OTHER)
+        return self.tenants.get(self._table_of(tenant))
 
     def models_of(self, tenant: str) -> tuple[str, ...] | None:
         """Those that may see the tenant's requests; ``None``: all."""
-        return self.tenant_models.get(tenant if not self.known or tenant in self.known else OTHER)
+        return self.tenant_models.get(self._table_of(tenant))
+
+    def _table_of(self, tenant: str) -> str:
+        return tenant if not self.known or tenant in self.known else OTHER
 
     def order(self, scope: str, action: Action, at_ms: int) -> StandingOrder | None:
         """The order of exactly this scope and action, if it holds at that time."""

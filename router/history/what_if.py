@@ -104,8 +104,8 @@ async def _newest(client: Client, topic: str) -> Snapshot | None:
 async def _lately(client: Client, topic: str, now_ms: int) -> list[RequestFacts]:
     """Facts of the newest first attempts, as if each were asked now."""
     values: deque[bytes] = deque(maxlen=MOST)
-    async for record in scan(client, [topic]):
-        if record.value is not None and record.timestamp >= now_ms - SPAN_MS:
+    async for record in scan(client, [topic], since_ms=now_ms - SPAN_MS):
+        if record.value is not None:
             values.append(record.value)
     return [facts for value in values if (facts := _facts(value, now_ms)) is not None]
 

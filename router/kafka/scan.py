@@ -14,9 +14,9 @@ PATIENCE_MS = 200
 
 
 async def scan(
-    client: Client, topics: Collection[str], *, partition: int | None = None
+    client: Client, topics: Collection[str], *, partition: int | None = None, since_ms: int | None = None
 ) -> AsyncIterator[ConsumerRecord]:
-    """Records of each partition in order, of ``partition`` alone if it is given.
+    """Records of each partition in order, of ``partition`` alone if it is given; from the first one on that is as new as ``since_ms``, if given.
 
     Raises:
         Unavailable: no broker, or a topic is missing.
@@ -27,6 +27,9 @@ async def scan(
         tps = _wanted(consumer, topics, partition)
         ends = await consumer.end_offsets(tps)
         consumer.pause(*(consumer.assignment() - set(tps)))
+        if since_ms is not None:
+            for tp, first in (await consumer.offsets_for_times(dict.fromkeys(tps, since_ms))).items():
+                consumer.seek(tp, ends[tp] if first is None else first.offset)
         left = set(tps)
         while left := {tp for tp in left if await consumer.position(tp) < ends[tp]}:
             for tp, records in (await consumer.getmany(timeout_ms=PATIENCE_MS)).items():
