@@ -27,6 +27,7 @@ _TOO_LONG = ("context_length", "context_window", "too_many_tokens", "string_abov
 _TOO_LONG_TEXT = re.compile(
     rb"context[ _-]?(length|window)|maximum context|too many (input )?tokens|prompt is too long", re.IGNORECASE
 )
+_NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "credit_balance_too_low"})
 _FILTERED = frozenset({"content_filter", "content_policy_violation", "responsible_ai_policy_violation"})
 
 
@@ -36,15 +37,22 @@ def read_answer(url: str, status: int, headers: Mapping[str, str], body: bytes, 
         return _read_success(url, headers, body)
     code = _server_code(body)
     said = f"HTTP {status}" + (f" ({code})" if code else "")
-    if status == 429:
-        wait_ms = retry_after_ms(headers, now_ms)
+    if code in _FILTERED:
+        return failed("refused", ErrorCode.CONTENT_FILTER, said)
+    wait_ms = retry_after_ms(headers, now_ms) if status in {429, 503} else None
+    if status == 429 and code not in _NO_CREDIT:
         return failed("rate_limited", ErrorCode.RATE_LIMITED, said, retry_after_ms=wait_ms)
+    return failed("error", _error_code(status, code, body), said, retry_after_ms=wait_ms)
+
+
+def _error_code(status: int, code: str | None, body: bytes) -> str:
+    """What an answer that is neither good nor a limit amounts to."""
+    if status in {400, 413, 415, 422}:
+        return _fault_of_request(status, code, body)
     if status in {401, 403}:
-        return failed("error", ErrorCode.UNAUTHORIZED, said)
-    if status in {400, 404, 405, 413, 415, 422}:
-        return _read_refusal(code, said, body)
-    wait_ms = retry_after_ms(headers, now_ms) if status == 503 else None
-    return failed("error", f"http_{status}", said, retry_after_ms=wait_ms)
+        return ErrorCode.UNAUTHORIZED
+    # Some say with a 429 that nobody has paid: to wait is of no use.
+    return ErrorCode.INSUFFICIENT_QUOTA if status in {402, 429} else f"http_{status}"
 
 
 def _read_success(url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -110,15 +118,13 @@ def _name(found: dict[str, Any]) -> str | None:
     return name[:256] if isinstance(name, str) and name else None
 
 
-def _read_refusal(code: str | None, said: str, body: bytes) -> Answer:
-    """A 4xx that says the request is at fault."""
-    if code in _FILTERED:
-        return failed("refused", ErrorCode.CONTENT_FILTER, said)
+def _fault_of_request(status: int, code: str | None, body: bytes) -> str:
+    """What a 4xx says that finds fault with the request."""
     # Servers that have no code for it say it in words; the words are only looked at, never passed on.
     too_long = any(word in code for word in _TOO_LONG) if code else False
     if too_long or _TOO_LONG_TEXT.search(body, 0, 4096):
-        return failed("error", ErrorCode.CONTEXT_LENGTH_EXCEEDED, said)
-    return failed("error", ErrorCode.INVALID_REQUEST, said)
+        return ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    return ErrorCode.REQUEST_TOO_LARGE if status == 413 else ErrorCode.INVALID_REQUEST
 
 
 def _server_code(body: bytes) -> str | None:

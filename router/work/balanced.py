@@ -17,12 +17,15 @@ _FAULTS: Final = frozenset(
         ErrorCode.UNAUTHORIZED,
         ErrorCode.MALFORMED_ANSWER,
         ErrorCode.PROVIDER_ERROR,
+        ErrorCode.INSUFFICIENT_QUOTA,
     }
 )
 
 
 async def attempt(endpoints: Endpoints, guess_tokens: int, call: Callable[[Place], Awaitable[Answer]]) -> Answer:
     """The answer of ``call`` at a free endpoint, with its name and the call's latency; ``rate_limited`` when none is free.
+
+    A 429 while another endpoint is free has the code ``endpoint_rate_limited``: the model may be asked again at once.
 
     ``guess_tokens``: what the call will take of ``tokens_per_minute``, corrected by its usage.
     """
@@ -42,6 +45,8 @@ async def attempt(endpoints: Endpoints, guess_tokens: int, call: Callable[[Place
         spent_tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens
         endpoint.spend(spent_tokens - guess_tokens, ended_s)
     endpoints.judge(endpoint)
+    if answer.status == "rate_limited" and answer.error is not None and endpoints.free_in_s() == 0:
+        answer = replace(answer, error=replace(answer.error, code=ErrorCode.ENDPOINT_RATE_LIMITED))
     return replace(answer, endpoint=endpoint.place.name, latency_ms=max(0, round((ended_s - begun_s) * 1000)))
 
 

@@ -19,14 +19,15 @@ certainty = 0.5             # how much its log-probabilities tell of whether an 
 [models.small.quality]      # probability of a good answer by task class; "default" for the rest
 default = 0.9
 math = 0.6
-[models.small.errors]       # probability by kind: any HTTP status, hang, cut, malformed, truncated, refused, stall, error_event
+[models.small.errors]       # probability by kind: any HTTP status, hang, cut, malformed, truncated, refused, stall, error_event, too_long, unpaid
 503 = 0.01
 hang = 0.001
 [[classes]]                 # task class of a prompt: the first whose word is in the last user message
 name = "math"
 any = ["solve", "equation"]
 ```
-`body.metadata.task_class` of a request, when given, says its class instead; a router that is to be judged must not read it.
+`body.metadata.task_class` of a request, when given, says its class instead; a router that is to be judged must not read it. `body.metadata.fails`
+says how models fail this very request, to try a fallback: `{"small": "503"}` always, `{"small": ["503", "hang"]}` at its first and second attempt.
 With `stream` in a request: `cut`, `stall` (silence for `hang_s`), `truncated` (no finish reason) and `malformed` come after half of
 the tokens, and so does `error_event`. Without, `stall` sends half of the body and `error_event` is a 200 with an error in it.
 A model that the file does not name behaves like `[models.default]`, else like the defaults above with no errors.
@@ -45,7 +46,9 @@ import xxhash
 from router.config.toml import read_toml
 from router.contract.errors import ConfigError
 
-NAMED_ERRORS: Final = frozenset({"hang", "cut", "malformed", "truncated", "refused", "stall", "error_event"})
+NAMED_ERRORS: Final = frozenset(
+    {"hang", "cut", "malformed", "truncated", "refused", "stall", "error_event", "too_long", "unpaid"}
+)
 _NORMAL = NormalDist()
 
 
@@ -156,6 +159,11 @@ class World:
 _DEFAULT = Behaviour()
 
 
+def is_error(kind: str) -> bool:
+    """Whether a call can fail like that."""
+    return kind in NAMED_ERRORS or (kind.isascii() and kind.isdecimal() and 300 <= int(kind) <= 599)
+
+
 def read_world(path: Path) -> World:
     """The world of a TOML file; ``ConfigError`` names file and key."""
     try:
@@ -185,7 +193,7 @@ def _merge(behaviour: Behaviour, changes: dict[str, Any], where: str) -> Behavio
             value = _number(value, f"{where}.{name}", 1e9)  # noqa: PLW2901 - the checked value takes its place
         behaviour = replace(behaviour, **{name: value})
     for kind in behaviour.errors:
-        if kind not in NAMED_ERRORS and not (kind.isdecimal() and 300 <= int(kind) <= 599):
+        if not is_error(kind):
             raise ConfigError(f"{where}.errors.{kind}: an HTTP status or one of {', '.join(sorted(NAMED_ERRORS))}")
     if sum(behaviour.errors.values()) > 1 + 1e-9:
         raise ConfigError(f"{where}.errors: the probabilities sum to more than 1")

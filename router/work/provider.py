@@ -26,15 +26,21 @@ class ErrorCode(StrEnum):
     IDLE_TIMEOUT = "idle_timeout"
     RATE_LIMITED = "rate_limited"
     CONNECTION_ERROR = "connection_error"
+    #: One endpoint has had enough, another of the model is free.
+    ENDPOINT_RATE_LIMITED = "endpoint_rate_limited"
     MALFORMED_ANSWER = "malformed_answer"
     ANSWER_TOO_LARGE = "answer_too_large"
     TRUNCATED = "truncated"
     CONTENT_FILTER = "content_filter"
     PROVIDER_ERROR = "provider_error"
-    #: Wrong whatever server is asked again: the request itself, or the key.
+    #: Wrong however often the model is asked again: the request itself, or the key.
     INVALID_REQUEST = "invalid_request"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     UNAUTHORIZED = "unauthorized"
+    #: More bytes than the server takes.
+    REQUEST_TOO_LARGE = "request_too_large"
+    #: Nobody has paid.
+    INSUFFICIENT_QUOTA = "insufficient_quota"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

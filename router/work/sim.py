@@ -24,7 +24,7 @@ import xxhash
 from aiohttp import web
 
 from router.contract.errors import ConfigError
-from router.work.behaviour import Behaviour, World, uniform
+from router.work.behaviour import Behaviour, World, is_error, uniform
 from router.work.calllog import CallLog
 from router.work.endpoints import Bucket
 from router.work.sim_stream import ERROR, streamed
@@ -36,6 +36,8 @@ _TEXT = (
     "Nothing here is true, nothing is learned from it, and the same question gets the same answer again. "
 ) * 400
 _JSON: Final = "application/json"
+#: Errors that are told by status and code.
+_SAID: Final = {"too_long": ("400", "context_length_exceeded"), "unpaid": ("429", "insufficient_quota")}
 
 
 class Simulator:
@@ -101,11 +103,12 @@ class Simulator:
         self, request: web.Request, call: Call, answer: Callable[[Call], dict[str, Any]]
     ) -> web.StreamResponse:
         behaviour = call.behaviour
-        kind = "429" if self._over_limit(call) else behaviour.error(call.draw("error"))
+        kind = call.fails() or ("429" if self._over_limit(call) else behaviour.error(call.draw("error")))
         if kind == "hang":
             await asyncio.sleep(behaviour.hang_s)
-        if kind is not None and kind.isdecimal():
-            return _error(int(kind), "simulated", "simulated error", retry_after_s=behaviour.retry_after_s)
+        status, code = _SAID.get(kind or "", (kind or "", "simulated"))
+        if status.isdecimal():
+            return _error(int(status), code, "simulated error", retry_after_s=behaviour.retry_after_s)
         if call.body.get("stream") is True and request.path.endswith("/chat/completions"):
             return await streamed(request, call, answer(call), kind)
         await asyncio.sleep(behaviour.latency_s(call.draw("latency")))
@@ -171,6 +174,17 @@ class Call:
         asked = orjson.dumps(body.get("messages", body.get("input", body.get("prompt"))))
         self.prompt_hash = xxhash.xxh3_128_hexdigest(asked)
         self.prompt_tokens = max(1, len(asked) // CHARS_PER_TOKEN)
+
+    def fails(self) -> str | None:
+        """How the request wants this attempt of this model to fail."""
+        metadata = self.body.get("metadata")
+        asked = metadata.get("fails") if isinstance(metadata, dict) else None
+        kinds = asked.get(self.model) if isinstance(asked, dict) else None
+        if isinstance(kinds, list):
+            number = self.key.rpartition("-")[2]
+            at = int(number) - 1 if number.isdecimal() and len(number) < 4 else 0
+            kinds = kinds[at] if 0 <= at < len(kinds) else None
+        return kinds if isinstance(kinds, str) and is_error(kinds) else None
 
     def draw(self, what: str) -> float:
         """Uniform in (0, 1); another for each attempt."""

@@ -79,7 +79,7 @@ def test_an_error_inside_a_200_is_an_error():
     assert read(chat("error")).error.code == "provider_error"
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 408, 409, 425, 302, 307, 100, 418])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 404, 405, 408, 409, 425, 302, 307, 100, 418])
 def test_other_statuses_are_errors_that_name_the_status(status):
     answer = read(chat(), status)
     assert (answer.status, answer.error.code, answer.body) == ("error", f"http_{status}", None)
@@ -87,8 +87,8 @@ def test_other_statuses_are_errors_that_name_the_status(status):
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(400, "invalid_request"), (404, "invalid_request"), (413, "invalid_request"), (422, "invalid_request"),
-     (401, "unauthorized"), (403, "unauthorized")],
+    [(400, "invalid_request"), (413, "request_too_large"), (415, "invalid_request"), (422, "invalid_request"),
+     (401, "unauthorized"), (403, "unauthorized"), (402, "insufficient_quota")],
 )  # fmt: skip
 def test_statuses_that_asking_again_cannot_help_have_codes_of_their_own(status, code):
     assert read(b"whatever", status).error.code == code
@@ -107,6 +107,18 @@ def test_a_429_carries_its_wait():
     answer = read(b"", 429, retry_after="3")
     assert (answer.status, answer.error.code, answer.error.retry_after_ms) == ("rate_limited", "rate_limited", 3000)
     assert read(b"", 429).error.retry_after_ms is None
+
+
+@pytest.mark.parametrize("status", [429, 402, 403])
+def test_where_nobody_has_paid_it_is_of_no_use_to_wait(status):
+    answer = read({"error": {"code": "insufficient_quota"}}, status, retry_after="3")
+    assert (answer.status, answer.error.code) == ("error", "unauthorized" if status == 403 else "insufficient_quota")
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_content_filter_is_a_refusal_whatever_the_status(status):
+    answer = read({"error": {"code": "content_policy_violation"}}, status)
+    assert (answer.status, answer.error.code) == ("refused", "content_filter")
 
 
 def test_messages_never_repeat_what_the_server_wrote():

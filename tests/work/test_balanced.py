@@ -73,6 +73,19 @@ async def test_two_broken_servers_are_both_still_known_and_one_is_asked(new_work
         assert sorted(said["state"] for said in provider.state().values()) == ["closed", "open"]
 
 
+@pytest.mark.parametrize(("endpoints", "code"), [("ab", "endpoint_rate_limited"), ("a", "rate_limited")])
+async def test_a_429_says_whether_another_endpoint_may_be_asked_at_once(endpoints, code):
+    some = Endpoints([Place(name=name, base_url="") for name in endpoints], Clock(), Random(7))
+
+    async def call(_place):
+        return failed("rate_limited", "rate_limited", retry_after_ms=30_000)
+
+    answer = await attempt(some, 0, call)
+    assert (answer.status, answer.error.code, answer.error.retry_after_ms) == ("rate_limited", code, 30_000)
+    if len(endpoints) > 1:
+        assert (await attempt(some, 0, call)).error.code == "rate_limited", "the last one has had enough, too"
+
+
 @pytest.mark.parametrize(
     ("answer", "took_s", "failures"),
     [
