@@ -100,6 +100,17 @@ def _pool(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
     yield from _weights(key, pool)
     yield from _cascade(f"{key}.cascade", pool, config)
     yield from _rollout(f"{key}.rollout", pool)
+    yield from _fallback(f"{key}.fallback", pool, config)
+
+
+def _fallback(key: str, pool: PoolConfig, config: Config) -> Iterator[Problem]:
+    for kind, chain in pool.fallback.chains.items():
+        yield from _known(f"{key}.{kind}", chain, "model", config.models)
+        yield from _unique(f"{key}.{kind}", chain)
+    if pool.fallback.hedge_to is not None:
+        yield from _known(f"{key}.hedge_to", [pool.fallback.hedge_to], "model", config.models)
+        if not pool.fallback.hedge_percent:
+            yield f"{key}.hedge_to", "hedges nothing: hedge_percent is 0"
 
 
 def _rollout(key: str, pool: PoolConfig) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router.config.cascade import CascadeConfig
+from router.config.fallback import FallbackConfig
 from router.config.kinds import (
     Brokers,
     EnvName,
@@ -263,7 +264,9 @@ class PoolConfig(Section):
     """With policy ``squarecb``: believe the classifier's ``p_ok`` from the first request on. Else a model gets its share only as its first
     20 rewards in a stratum come in, and until then the baseline has it."""
     max_attempts: Annotated[Whole, Field(ge=1, le=20)] = 4
-    """Tries of one request, retries and fallbacks together; what a cascade asks beyond its first answer comes on top."""
+    """Tries of one request, retries and fallbacks together; what a cascade asks beyond its first answer, and hedges, come on top."""
+    fallback: FallbackConfig = Field(default_factory=FallbackConfig)
+    """Who is asked after a failure, by its kind; how much may be asked again."""
     rollout_percent: Percent = 100
     """Of what the holdout leaves: the share that the policy decides; the rest goes to the baseline."""
     holdout_percent: Percent = 2

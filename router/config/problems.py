@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from router.config import model
 from router.config.cascade import CascadeConfig
+from router.config.fallback import FallbackConfig
 from router.config.rollout import RolloutConfig
 from router.contract.ids import NAME
 
@@ -22,6 +23,7 @@ TABLES: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("models", "*"): model.ModelConfig,
     ("models", "*", "endpoints", "*"): model.Endpoint,
     ("pools", "*"): model.PoolConfig,
+    ("pools", "*", "fallback"): FallbackConfig,
     ("pools", "*", "cascade"): CascadeConfig,
     ("pools", "*", "rollout"): RolloutConfig,
     ("tenants", "*"): model.TenantConfig,

@@ -91,6 +91,7 @@ _TITLES = {
     ("models", "*"): "[models.NAME]",
     ("models", "*", "endpoints", "*"): "[[models.NAME.endpoints]]",
     ("pools", "*"): "[pools.NAME]",
+    ("pools", "*", "fallback"): "[pools.NAME.fallback]",
     ("pools", "*", "cascade"): "[pools.NAME.cascade]",
     ("pools", "*", "rollout"): "[pools.NAME.rollout]",
     ("tenants", "*"): "[tenants.NAME]",

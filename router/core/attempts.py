@@ -94,7 +94,7 @@ def failure_code(tries: Iterable[Try]) -> Code:
     """What failed attempts amount to when nothing is left to try.
 
     ``content_refused`` if one was refused, ``no_model_available`` if every model was withdrawn, ``rate_limited`` if
-    what was not withdrawn was rate limited, else ``provider_error``.
+    what was not withdrawn was rate limited, ``context_length_exceeded`` if it was too long for each, else ``provider_error``.
     """
     served = [each for each in tries if each.status is not None and not each.withdrawn]
     if any(each.status == "refused" for each in served):
@@ -103,6 +103,8 @@ def failure_code(tries: Iterable[Try]) -> Code:
         return Code.NO_MODEL_AVAILABLE
     if all(each.status == "rate_limited" for each in served):
         return Code.RATE_LIMITED
+    if all(each.code == Code.CONTEXT_LENGTH_EXCEEDED for each in served):
+        return Code.CONTEXT_LENGTH_EXCEEDED
     return Code.PROVIDER_ERROR
 
 

@@ -56,6 +56,8 @@ def decision_record(
     }
     if facts.slices:
         features["slices"] = facts.slices
+    if facts.chain:
+        features["chain"] = facts.chain
     given = [
         facts.request_id,
         facts.attempt,
@@ -186,6 +188,7 @@ def facts_of(decision: Decision) -> RequestFacts:
             first=_built(First, features["first"]),
             prefer=features["prefer"],
             exclude=tuple(features["exclude"]),
+            chain=tuple(features.get("chain", ())),
             last_error=features["last_error"],
             form=features["form"],
             mirror=mirror_of(features["mirror"]),

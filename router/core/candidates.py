@@ -17,6 +17,7 @@ _CODES: Final[dict[str, Code]] = {
     "ban": Code.NO_MODEL_AVAILABLE,
     "drain": Code.NO_MODEL_AVAILABLE,
     "tried": Code.NO_MODEL_AVAILABLE,
+    "chain": Code.NO_MODEL_AVAILABLE,
     "capability": Code.CAPABILITY_MISSING,
     "context": Code.CONTEXT_LENGTH_EXCEEDED,
     "budget": Code.BUDGET_EXCEEDED,
@@ -30,8 +31,10 @@ _SOFT: Final = ("down", "deadline")
 def candidates_of(
     facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, pin: str | None, checking: Checking | None
 ) -> tuple[Candidate, ...]:
-    """Every model of the pool (and one pinned from outside it), soft rules applied as long as something remains."""
+    """Every model of the pool (and those from outside it that are pinned, or in the chain), soft rules applied as long as something remains."""
     names = pool.models if pin is None or pin in pool.models else (*pool.models, pin)
+    if facts.chain:
+        names = (*names, *(model for model in facts.chain if model not in names))
     found = [
         candidate_of(facts, snapshot, model, pin) for name in names if (model := snapshot.models.get(name)) is not None
     ]
@@ -101,6 +104,8 @@ def _excluded(  # noqa: PLR0911 - one a rule
         return withdrawn
     if model.name in facts.exclude:
         return "tried"
+    if facts.chain and model.name not in facts.chain:
+        return "chain"
     if facts.needs and not model.capabilities.issuperset(facts.needs):
         return "capability"
     if facts.prompt_tokens + (facts.completion_tokens or 0) > model.context_window:
@@ -125,6 +130,6 @@ def refusal_of(facts: RequestFacts, candidates: tuple[Candidate, ...]) -> Refusa
     """By the rule that removed the last candidate: the one that the most hopeful model failed."""
     reasons = {candidate.model: candidate.excluded for candidate in candidates if candidate.excluded in _RANK}
     last = max(reasons.values(), key=lambda rule: _RANK[rule or "pin"], default=None) or "ban"
-    code: Code | str = facts.last_error if last == "tried" and facts.last_error else _CODES[last]
+    code: Code | str = facts.last_error if last in {"tried", "chain"} and facts.last_error else _CODES[last]
     listed = ", ".join(f"{model}: {rule}" for model, rule in reasons.items())
     return Refusal(code, f"no model is left ({listed})")

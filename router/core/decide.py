@@ -3,7 +3,7 @@
     candidates -> cohort -> weights -> floor -> draw
 
 1. Candidates are the pool's models, less those that a rule excludes. The rules in order: ``tenant pin ban drain tried
-   capability context budget``. When none is left the refusal has the code of the rule that removed the last one. ``down`` and
+   chain capability context budget``. When none is left the refusal has the code of the rule that removed the last one. ``down`` and
    ``deadline`` (the wait for a free slot and the model's p95 do not fit into what is left) exclude only while something else remains. In a pool with a
    budget ``spent`` excludes what the ledger has no room for, but for the cheapest.
 2. Cohort, by draws of the unit (session or request): ``pinned`` by order; else ``holdout``, then ``pilot`` for
@@ -24,7 +24,7 @@ another one would cost beyond is the price of losing it.
 A first attempt may be drawn to be answered twice, or to be looked at by people (``core/shadow``); that changes nothing of the choice.
 
 A session keeps its assignment until it is excluded, its cohort changed by control, or its stratum, or a slice of this request, was rolled back. A
-further attempt keeps the first one's stratum and cohort. A request that names a model goes there or nowhere.
+further attempt keeps the first one's stratum and cohort; where it has a chain, it goes to the first of that which is a candidate. A request that names a model goes there or nowhere.
 """
 
 from __future__ import annotations
@@ -173,7 +173,10 @@ def _anew(facts: RequestFacts, snapshot: Snapshot, pool: PoolFacts, broke: str |
     version, published = policy_weights(snapshot, pool, stratum, orders)
     would = None
     gauge = gauge_of(facts, snapshot, pool, stratum, candidates)
-    if facts.prefer in open_models:
+    if facts.chain:
+        chosen = next(model for model in facts.chain if model in open_models)
+        weights = {model: float(model == chosen) for model in open_models}
+    elif facts.prefer in open_models:
         weights = {model: float(model == facts.prefer) for model in open_models}
     elif cohort == "pilot" and pool.policy != "observe":
         if gauge is None or orders.rolled_back:

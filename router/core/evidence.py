@@ -20,7 +20,9 @@ from router.core import quantiles
 from router.core.quantiles import Sketch
 
 #: Error codes of attempts that say nothing about the model.
-NEUTRAL = frozenset({"banned", "cancelled", "invalid_request", "context_length_exceeded", "answer_too_large"})
+NEUTRAL = frozenset(
+    {"banned", "cancelled", "invalid_request", "request_too_large", "context_length_exceeded", "answer_too_large"}
+)
 #: No attempt is believed to have begun longer ago than this: a worker's latency is only its word.
 MAX_AGE_MS = 120_000
 #: Endpoints of a model that are counted apart; further ones, of a worker that makes up names, count together.

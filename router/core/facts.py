@@ -71,7 +71,7 @@ class RequestFacts:
     and deadlines pass. ``p_ok`` as the classifier has it.
 
     A further attempt has ``first``, what the first decision said; ``prefer``, the model to try again; ``exclude``, those
-    that had their chance; ``last_error``, the code that stands if nothing is left. A shadow, and the judge of a pair, have ``mirror``.
+    that had their chance; ``chain``, the only ones that may be asked, in this order, where it is not empty; ``last_error``, the code that stands if nothing is left. A shadow, and the judge of a pair, have ``mirror``.
 
     ``slices``: those that it is in beside its stratum (``core.slicing``). ``pace``: how often answers of the pool are looked at (``core.review_sample``), ``None`` where none are.
     """
@@ -98,6 +98,7 @@ class RequestFacts:
     first: First | None = None
     prefer: str | None = None
     exclude: tuple[str, ...] = ()
+    chain: tuple[str, ...] = ()
     last_error: str | None = None
     form: Form = "text"
     mirror: Mirror | None = None

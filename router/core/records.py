@@ -29,6 +29,7 @@ class Order:
     """``llm.redispatch[.batch]``: settle orders one more attempt; route fetches the body and dispatches it.
 
     ``prefer`` is the model to try again (reason ``retry``), ``exclude`` the models that have had their chance.
+    ``chain``: the models that may be asked, in this order; empty: whom the policy chooses.
     ``answer``: where the outcome lies that a judge (reason ``judge``) is to look at. ``mirror``: of a shadow, and of the judge of a pair;
     such an order comes after the result, and what becomes of it changes nothing.
     ``last_error`` is the code that the result will carry if nothing is left to try.
@@ -51,6 +52,7 @@ class Order:
     answer: Origin | None = None
     mirror: Mirror | None = None
     parked_ms: int | None = None
+    chain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

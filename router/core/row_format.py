@@ -46,12 +46,13 @@ def row_from_bytes(value: bytes) -> Row:
 
 
 def _again_to_list(again: Again) -> list[Any]:
-    return [again.reason, again.delay_ms, again.prefer, again.exclude, _place_to_list(again.answer)]
+    return [again.reason, again.delay_ms, again.prefer, again.exclude, _place_to_list(again.answer), again.chain]
 
 
 def _again_from_list(values: list[Any]) -> Again:
     reason, delay_ms, prefer, exclude, *later = values
-    return Again(reason, delay_ms, prefer, tuple(exclude), _place_from_list(later[0] if later else None))
+    answer, chain = (*later, None, ())[:2]
+    return Again(reason, delay_ms, prefer, tuple(exclude), _place_from_list(answer), tuple(chain or ()))
 
 
 def _place_to_list(place: Origin | None) -> list[Any] | None:

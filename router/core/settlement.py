@@ -31,6 +31,7 @@ Rules
 | open | anything of another origin | nothing (an outcome is priced) |
 | open | decision of a new attempt | the attempt is open; the order for it is answered |
 | open | decision of a known attempt | nothing |
+| open | refusal of a hedge, an attempt is open | nothing: that attempt may answer yet |
 | open | refusal, an attempt is open | the refusal waits for that attempt |
 | open | refusal, none is open | **settled**: its error, or what the failed attempts amount to |
 | open | outcome late, of an ended attempt, or of another model | nothing (it is priced if unique) |
@@ -40,7 +41,7 @@ Rules
 | open | outcome ok | **settled**: the answer |
 | open, an answer is held | whatever would settle with an error but ``give_up`` | **settled**: the answer that is held |
 | open | outcome refused, on trial | an order to escalate, unless a refusal waits |
-| open | outcome not ok, final by itself (``backoff.final_code``) | **settled**: its error |
+| open | outcome not ok, final in this pool (``backoff.final_code``) | **settled**: its error |
 | open | outcome not ok, another attempt is open | the attempt has ended |
 | open | outcome not ok, a refusal waits | **settled**: as a refusal |
 | open | outcome not ok | ``backoff.next_step``: an order waits until due, or **settled** |
@@ -51,6 +52,8 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,7 +64,7 @@ from router.contract.errors import Code
 from router.contract.records import ErrorInfo, Origin, Outcome
 from router.contract.values import value
 from router.core.attempts import Charge, Try, describe, ended, failure_code
-from router.core.backoff import Again, Policy, ask_judge, escalate, final_code, next_step
+from router.core.backoff import Again, Policy, ask_judge, escalate, final_code, next_step, unlimited
 from router.core.cascade import Trial
 from router.core.judging import score_of
 from router.core.records import First, Order
@@ -134,6 +137,8 @@ def decide(row: Row, slip: Slip, refusal: ErrorInfo | None, *, now_ms: int = 0) 
         return Step(row)
     if refusal is not None and row.pending is not None and row.pending.again.reason == "judge":
         return _judged(replace(row, pending=None), None, now_ms)
+    if refusal is not None and row.pending is not None and row.pending.again.reason == "hedge" and _is_open(row):
+        return Step(replace(row, pending=None))
     if refusal is not None:
         row = replace(row, refusal=row.refusal or refusal, pending=None)
         return Step(row) if _is_open(row) else _refused(row)
@@ -153,10 +158,12 @@ def conclude(
     policy: Policy,
     room: int = MOST_HELD,
     place: Origin | None = None,
+    take: Callable[[], bool] = unlimited,
+    down: AbstractSet[str] = frozenset(),
 ) -> Step:
     """An outcome was read that fits its slip; ``at_ms`` is its record's timestamp. Afterwards it counts as priced.
 
-    ``room``: bytes that an answer may have to be held. ``place``: where the outcome lies.
+    ``room``: bytes that an answer may have to be held. ``place``: where the outcome lies. ``take``, ``down``: see ``backoff.next_step``.
     """
     priced = row.priced | {(outcome.attempt, outcome.model)}
     known = _find(row, outcome.attempt)
@@ -180,7 +187,7 @@ def conclude(
         return Step(row, Verdict(answered_by=last, body=outcome.body or {}))
     if outcome.status == "refused" and last.trial is not None and _may_go_on(row, last.trial, now_ms):
         return _ordered(row, escalate(last.trial.to, _asked(row)), now_ms)
-    return _failed(row, last, now_ms, policy)
+    return _failed(row, last, now_ms, policy, take=take, down=down)
 
 
 def pass_time(row: Row, *, now_ms: int, read_to_ms: int) -> Step:
@@ -252,18 +259,30 @@ def _doubted(row: Row) -> Try | None:
     return next((each for each in row.tries if each.trial is not None and each.status == "ok"), None)
 
 
-def _failed(row: Row, last: Try, now_ms: int, policy: Policy) -> Step:
-    if (code := final_code(last)) is not None:
+def allowed(row: Row, policy: Policy) -> Policy:
+    """What may be tried, where escalations, judges and hedges come on top of what the pool allows."""
+    beyond = sum(each.reason in {"escalate", "judge", "hedge"} for each in row.tries)
+    return replace(policy, max_attempts=policy.max_attempts + beyond) if beyond else policy
+
+
+def _failed(
+    row: Row, last: Try, now_ms: int, policy: Policy, *, take: Callable[[], bool], down: AbstractSet[str]
+) -> Step:
+    if (code := final_code(last, policy)) is not None:
         return _settle(row, code, "the provider turned the request down")
     if _is_open(row) or row.pending is not None:
         return Step(row)
     if row.refusal is not None:
         return _refused(row)
     tries = (*(each for each in _asked(row) if each is not last), last)
-    left_ms = row.slip.deadline_at_ms - now_ms
-    beyond = sum(each.reason in {"escalate", "judge"} for each in row.tries)  # they come on top of what the pool allows
-    policy = replace(policy, max_attempts=policy.max_attempts + beyond)
-    following = next_step(policy, tries, left_ms=left_ms, jitter=_jitter(row.slip.request_id, last.number))
+    following = next_step(
+        allowed(row, policy),
+        tries,
+        left_ms=row.slip.deadline_at_ms - now_ms,
+        jitter=_jitter(row.slip.request_id, last.number),
+        take=take,
+        down=down,
+    )
     if isinstance(following, Code):
         return _settle(row, following, "nothing is left to try")
     number = max(map(_number, tries)) + 1
@@ -312,6 +331,7 @@ def _order(row: Row, pending: Pending) -> Order:
         exclude=pending.again.exclude,
         last_error=failure_code(row.tries).value,
         answer=pending.again.answer,
+        chain=pending.again.chain,
     )
 
 

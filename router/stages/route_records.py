@@ -64,6 +64,7 @@ def facts_of(
         first=None if order is None else order.first,
         prefer=None if order is None else order.prefer,
         exclude=() if order is None else order.exclude,
+        chain=() if order is None else order.chain,
         last_error=None if order is None else order.last_error,
         form=form_of(asked),
         mirror=None if order is None else order.mirror,

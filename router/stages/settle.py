@@ -23,7 +23,8 @@ from router.contract.records import ErrorInfo, Outcome, OutcomeError
 from router.contract.topics import MAX_ANSWER_BYTES
 from router.contract.wire import parse
 from router.core.attempts import Charge, Try
-from router.core.backoff import Policy
+from router.core.backoff import unlimited
+from router.core.hedging import hedge
 from router.core.price import UNPRICED, cost_nano_usd
 from router.core.records import Spending
 from router.core.rerouting import reroute
@@ -40,14 +41,14 @@ from router.stages.headers import passed_on
 from router.stages.review_text import ReviewText
 from router.stages.settle_beside import Beside, place_of
 from router.stages.settle_book import NOTHING, Book, Kept
+from router.stages.settle_further import FurtherAttempts
+from router.stages.settle_health import ModelHealth
 from router.stages.settle_rows import SettleRows
 from router.stages.settle_silence import Silence
 from router.stages.settle_tenants import Charges
 from router.stages.snapshot import price_of
 
 NAME = "settle"
-#: Of a request that names a model directly: it has no pool to say so.
-DIRECT_ATTEMPTS = 4
 #: How long a tick fires deadlines, and then gives orders; what is left comes with the next one. At 15 us each a burst of
 #: 20,000 with the same deadline takes some ten ticks. Of a machine that is busy otherwise each tick takes its share.
 DUE_S = 0.015
@@ -78,17 +79,15 @@ class Settle:
         self._max_ids = max(1, config.settle.dedupe_max_ids // context.partitions)
         self._token_ttl_ms = config.feedback.ttl_s * 1000
         self._prices = {name: price_of(model) for name, model in config.models.items()}
-        self._policies = {
-            name: Policy(pool.max_attempts, frozenset(pool.models)) for name, pool in config.pools.items()
-        }
-        self._direct = Policy(DIRECT_ATTEMPTS)
         self._decisions, self._outcomes = names.of("decisions"), names.of("outcomes")
         self._results, self._usage, self._load = names.of("results"), names.of("usage"), names.of("load")
         self._redispatch = frozenset({names.of("redispatch"), names.of("redispatch.batch")})
         self._spending = {"interactive": names.of("spending"), "batch": names.of("spending.batch")}
         self._paced = frozenset(name for name, pool in config.pools.items() if pool.objective == "budget")
         self._dead, self._counts = names.of("dead-letter"), names.of("health.counts")
-        self._silence = Silence(context)
+        self._health = ModelHealth(context)
+        self._silence = Silence()
+        self._further = FurtherAttempts(config, context.partitions, self._health)
         self._beside = Beside(context)
         self._charges = Charges(config, names)
 
@@ -119,7 +118,7 @@ class Settle:
             linger_s=LINGER_S,
             urgent=frozenset({self._results, *self._redispatch}),
             culprit=self.culprit,
-            resources=(self._silence,),
+            resources=(self._health,),
         )
 
     def holds(self, topic: str, standing: Standing) -> bool:
@@ -156,11 +155,13 @@ class Settle:
                 if number >= DUE_AT_LEAST and time.perf_counter() >= ends_s:
                     more = True
                     break
-        if silent := self._silence.models(now_ms):
+        if silent := self._health.silent(now_ms):
             for id16 in self._silence.waiting(silent, book, unit.partition, now_ms):
                 row = book.open[id16]
-                policy = self._policies.get(row.slip.pool or "", self._direct)
+                policy = self._further.policy(row.slip.pool)
                 self._take(unit, id16, reroute(row, silent, now_ms=now_ms, policy=policy))
+        for id16, row, policy in self._further.tails(book, now_ms):
+            self._take(unit, id16, hedge(row, now_ms=now_ms, policy=policy))
         book.forget(unit)
         load = book.load(unit)
         if load is not None:
@@ -198,11 +199,15 @@ class Settle:
         book: Book = unit.index
         id16 = bytes.fromhex(slip.request_id)
         row = book.open.get(id16)
+        is_new = row is None
         if row is None:
             row = self._opened(record, slip, book.kept(unit, id16)[0])
         if row is None:
             return
-        self._take(unit, id16, decide(row, slip, refusal, now_ms=unit.now_ms))
+        step = decide(row, slip, refusal, now_ms=unit.now_ms)
+        self._take(unit, id16, step)
+        if is_new:
+            self._further.began(book, step.row, unit.now_ms)
 
     def _outcome(self, record: Any, unit: UnitLike) -> None:
         outcome = decode(Outcome, record.value)
@@ -222,10 +227,12 @@ class Settle:
         kept, expires_s = (NOTHING, 0) if row is not None else book.kept(unit, id16)
         if row is None and record.timestamp < slip.deadline_at_ms:
             row = self._opened(record, slip, kept)
+            if row is not None:
+                self._further.began(book, row, unit.now_ms)
         priced, answer = kept.priced, None
         if row is not None:
             priced = row.priced
-            policy = self._policies.get(slip.pool or "", self._direct)
+            failed = outcome.status != "ok"
             place = None if slip.trial is None and row.slip.sample is None else place_of(record)
             step = conclude(
                 row,
@@ -234,9 +241,11 @@ class Settle:
                 charge,
                 at_ms=record.timestamp,
                 now_ms=unit.now_ms,
-                policy=policy,
+                policy=self._further.policy(slip.pool),
                 room=book.room,
                 place=place,
+                take=self._further.take(book, row, outcome.model, unit.now_ms) if failed else unlimited,
+                down=self._health.down(unit.now_ms) if failed else frozenset(),
             )
             if slip.trial is not None and slip.trial.inclusion > 0.0 and pair not in priced:
                 self._beside.sampled(record, step, pair, unit)

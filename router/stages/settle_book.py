@@ -10,6 +10,7 @@ import orjson
 
 from router.contract.topics import MIB
 from router.core.backlog import Backlogs
+from router.core.further import Further
 from router.core.records import Load
 from router.core.row_format import row_from_bytes, row_to_bytes
 from router.core.settlement import MOST_HELD, Pair, Row
@@ -69,6 +70,9 @@ class Book:
         #: Of this turn: (lane, partition of the requests, pool, of shadows) -> requests done, what they were charged, what was spent.
         self.spent: dict[tuple[str, int, str, bool], list[int]] = {}
         self._held_bytes = sum(len(row.held or b"") for row in self.open.values())
+        #: Budgets of further attempts, by pool and model; of hedges without a model. Requests that may be hedged, by when.
+        self.further: dict[tuple[str | None, str | None], Further] = {}
+        self.tails: list[tuple[int, bytes]] = []
         self._published: Load | None = None
         self._walk: list[bytes] = []
         self.backlogs = Backlogs()

@@ -115,3 +115,94 @@ def test_direct_request_never_falls_back():
 def test_backoff_is_bounded_and_leaves_time(failures, left_ms, jitter):
     wait_ms = backoff_ms(failures, left_ms, jitter)
     assert 0 <= wait_ms <= min(MAX_MS, left_ms / 4)
+
+
+CHAINED = Policy(
+    6,
+    frozenset({"small", "mid", "large"}),
+    chains={"error": ("large", "spare"), "refused": ("other",), "timeout": (), "rate_limited": ("mid",)},
+)
+
+
+def test_a_chain_is_followed_in_its_order_and_each_of_it_asked_once():
+    assert after(CHAINED, failed(1, "small")) == Again("retry", BASE_MS // 2, "small", ())
+    twice = [failed(1, "small"), failed(2, "small")]
+    assert after(CHAINED, *twice) == Again("fallback", 0, None, ("small",), chain=("large", "spare"))
+    then = [*twice, failed(3, "large", code="http_404")]
+    assert after(CHAINED, *then) == Again("fallback", 0, None, ("large", "small"), chain=("spare",))
+    assert after(CHAINED, *then, failed(4, "spare", code="http_404")) == "provider_error"
+
+
+def test_each_kind_of_failure_has_its_chain():
+    assert after(CHAINED, failed(1, "small", "refused", "content_filter")).chain == ("other",)
+    refused = [failed(1, "small", "refused", "content_filter"), failed(2, "other", "refused", "content_filter")]
+    assert after(CHAINED, *refused) == "content_refused"
+    assert after(CHAINED, failed(1, "small", "rate_limited", "rate_limited")).chain == ("mid",)
+    slow = [failed(n, "small", "timeout", "timeout") for n in (1, 2)]
+    assert after(CHAINED, *slow) == "provider_error", "an empty chain: nobody"
+    assert after(CHAINED, failed(1, "small", code="invalid_request")) == "provider_error"
+    lenient = Policy(4, POOL.models, chains={"invalid_request": ("large",)})
+    assert after(lenient, failed(1, "small", code="invalid_request")).chain == ("large",)
+    assert after(lenient, failed(1, "small", "refused", "content_filter")) == "content_refused"
+
+
+def test_a_withdrawn_model_is_no_failure_so_the_policy_chooses():
+    assert after(CHAINED, failed(1, "small", code="banned")) == Again("fallback", 0, None, ("small",))
+
+
+def test_what_is_too_long_goes_to_the_next_larger_window_then_to_an_equal_one_never_to_a_smaller():
+    windows = {"tiny": 4_000, "small": 8_000, "peer": 8_000, "mid": 32_000, "large": 128_000}
+    pool = Policy(9, frozenset(windows), windows=windows)
+    long = [failed(1, "small", code="context_length_exceeded")]
+    assert after(pool, *long) == Again("fallback", 0, None, ("small",), chain=("mid", "large", "peer"))
+    long.append(failed(2, "mid", code="context_length_exceeded"))
+    assert after(pool, *long).chain == ("large",)
+    long.append(failed(3, "large", code="context_length_exceeded"))
+    assert after(pool, *long) == "context_length_exceeded"
+    assert after(DIRECT, long[0]) == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("code", ["http_404", "http_405", "http_409", "http_302", "unauthorized", "insufficient_quota"])
+def test_what_lasts_is_asked_of_another_model_at_once(code):
+    assert after(POOL, failed(1, "small", code=code)) == Again("fallback", 0, None, ("small",))
+
+
+@pytest.mark.parametrize("code", ["http_408", "http_425", "http_500", "http_529", None])
+def test_what_passes_is_asked_again(code):
+    assert after(POOL, failed(1, "small", code=code)).reason == "retry"
+
+
+def test_one_endpoint_that_has_had_enough_sends_to_the_next_endpoint_at_once():
+    limited = failed(1, "small", "rate_limited", "endpoint_rate_limited", retry_after_ms=30_000)
+    assert after(POOL, limited) == Again("retry", 0, "small", ())
+    again = failed(2, "small", "rate_limited", "endpoint_rate_limited", retry_after_ms=30_000)
+    assert after(POOL, limited, again) == Again("fallback", 0, None, ("small",))
+    assert after(DIRECT, limited) == Again("retry", 0, "small", ())
+
+
+def test_without_a_budget_nothing_is_retried_but_others_that_are_well_are_asked():
+    def spent(*tries, down=()):
+        return next_step(POOL, tries, left_ms=FAR_MS, jitter=0.0, take=lambda: False, down=frozenset(down))
+
+    assert spent(failed(1, "small")) == Again("fallback", 0, None, ("small",))
+    assert spent(failed(1, "small"), down={"mid"}).reason == "fallback"
+    assert spent(failed(1, "small"), down={"mid", "large"}) == "provider_error"
+    assert next_step(DIRECT, [failed(1, "small")], left_ms=FAR_MS, jitter=0.0, take=lambda: False) == "provider_error"
+
+
+def test_the_budget_is_asked_only_for_what_it_pays():
+    asked = []
+
+    def take():
+        asked.append(1)
+        return True
+
+    def step(*tries, down=()):
+        return next_step(POOL, tries, left_ms=FAR_MS, jitter=0.0, take=take, down=frozenset(down))
+
+    assert step(failed(1, "small", "rate_limited", "rate_limited")).reason == "fallback"
+    assert step(failed(1, "small", "refused", "content_filter")) == "content_refused"
+    assert not asked
+    assert step(failed(1, "small")).reason == "retry"
+    assert step(failed(1, "small"), failed(2, "small"), down={"mid", "large"}).reason == "fallback"
+    assert len(asked) == 2

@@ -92,6 +92,7 @@ retries = st.none() | st.fixed_dictionaries(
         "first": st.just(FIRST),
         "prefer": st.none() | st.sampled_from(["m1", "m2"]),
         "exclude": st.sets(st.sampled_from(["m1", "m2", "m3"])).map(tuple),
+        "chain": st.just(()) | st.lists(st.sampled_from(["m1", "m2", "m3", "m4"]), unique=True).map(tuple),
         "last_error": st.just("provider_error"),
     }
 )
@@ -133,6 +134,9 @@ def test_whatever_the_world_a_choice_is_sound(models, given_world, request, retr
     assert excluded(chosen)[chosen.model] is None
     assert chosen.model not in given_world["banned"]
     assert chosen.model not in asked.exclude
+    if asked.chain:
+        open_ones = [model for model in asked.chain if excluded(chosen).get(model, "unknown") is None]
+        assert chosen.model == open_ones[0]
     assert 0.0 <= chosen.draw < 1.0
     record = decision_record(asked, chosen, snapshot_version=snap.version, lane="interactive", origin=ORIGIN)
     assert facts_of(decode(Decision, encode(record))) == asked
@@ -400,6 +404,23 @@ def test_a_dead_model_named_directly_ends_with_the_last_error():
 
 
 # --- further attempts ---
+
+
+def test_a_chain_is_asked_in_its_order_also_outside_the_pool_and_nobody_else():
+    snap = snapshot(pools={"auto": pool(models=("small", "large"))})
+    found = decide(retry(reason="fallback", exclude=("small",), chain=("mid", "large")), snap)
+    assert (found.model, found.reason, found.propensity) == ("mid", "fallback", 1.0)
+    assert excluded(found) == {"small": "tried", "large": None, "mid": None}
+    only = decide(retry(reason="fallback", exclude=("small",), chain=("mid",)), snap)
+    assert excluded(only) == {"small": "tried", "large": "chain", "mid": None}
+    sick = snapshot(health={"mid": health("down")}, pools={"auto": pool(models=("small", "large"))})
+    assert decide(retry(reason="fallback", exclude=("small",), chain=("mid", "large")), sick).model == "large"
+    assert decide(retry(reason="fallback", exclude=("small",), chain=("mid",)), sick).model == "mid", "all that is left"
+
+
+def test_where_nothing_of_a_chain_may_be_asked_the_last_error_stands():
+    asked = retry(reason="fallback", exclude=("small",), chain=("mid",), last_error="provider_error")
+    assert decide(asked, snapshot(order("model:mid", "ban"))).code == "provider_error"
 
 
 def retry(**changed):

@@ -22,7 +22,8 @@ from router.kafka.client import Client
 from router.kafka.transport import Batch
 from router.kafka.unit import Unit
 from router.stages.context import Context
-from router.stages.settle import DIRECT_ATTEMPTS, build
+from router.stages.settle import build
+from router.stages.settle_further import DIRECT_ATTEMPTS
 from router.stages.settle_rows import KIND, OPEN
 
 CONFIG = loads(

@@ -58,13 +58,6 @@ class Quiet(System):
     def pass_s(self, seconds):
         self.log.advance(int(seconds * 1000), step_ms=250)
 
-    def health(self, model="small"):
-        found = [orjson.loads(record.value) for record in self.log.records(NAMES.of("health"))]
-        return [each for each in found if each["model"] == model]
-
-    def state(self, model="small"):
-        return self.health(model)[-1]["state"]
-
 
 @pytest.fixture
 def system():

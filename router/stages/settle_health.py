@@ -1,0 +1,59 @@
+"""What settle knows of models: the word of ``watch`` in ``llm.health``, which hears all lanes.
+
+The word that a model is down or silent holds until ``until`` only, and is repeated while it is true: should watch die, nothing is
+taken away for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from router.contract.codec import decode, from_rfc3339
+from router.contract.errors import BadRecord
+from router.contract.records import Health
+from router.kafka.follow import Follower
+from router.stages.context import Context
+
+
+class ModelHealth(Follower):
+    """A resource of settle, one for all its lanes."""
+
+    def __init__(self, context: Context) -> None:
+        self._silent: dict[str, int] = {}
+        self._down: dict[str, int] = {}
+        self._usual_ms: dict[str, float] = {}
+        super().__init__(context.client, (context.names.of("health"),), self._take, confirms=False)
+
+    def silent(self, now_ms: int) -> frozenset[str]:
+        """Models that answer nothing now."""
+        return _now(self._silent, now_ms)
+
+    def down(self, now_ms: int) -> frozenset[str]:
+        """Models that get no new work now while others are left; the silent ones among them."""
+        return _now(self._down, now_ms)
+
+    def tail_ms(self, model: str) -> float | None:
+        """Below which 95 of 100 calls of the model end; ``None`` while it has a queue, is not well, or nothing is known."""
+        return self._usual_ms.get(model)
+
+    def _take(self, record: Any) -> None:
+        model = (record.key or b"").decode("utf-8", "replace")
+        for known in (self._silent, self._down, self._usual_ms):
+            known.pop(model, None)
+        try:
+            found = None if record.value is None else decode(Health, record.value)
+            if found is None:
+                return
+            until_ms = None if found.until is None else from_rfc3339(found.until)
+        except (BadRecord, ValueError):
+            return
+        if until_ms is not None and found.state == "down":
+            self._down[found.model] = until_ms
+            if found.silent:
+                self._silent[found.model] = until_ms
+        elif found.state == "up" and found.p95_ms is not None and not found.queue_wait_ms:
+            self._usual_ms[found.model] = found.p95_ms
+
+
+def _now(until: dict[str, int], now_ms: int) -> frozenset[str]:
+    return frozenset(model for model, until_ms in until.items() if now_ms < until_ms) if until else frozenset()
