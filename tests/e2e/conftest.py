@@ -149,6 +149,43 @@ question = "Did this answer help you?"
 pools = ["marked"]
 percent = 100
 per_day = 1000
+[models.brittle]
+provider = "sim"
+input_usd_per_mtok = 0.10
+output_usd_per_mtok = 0.40
+context_window = 8000
+max_output_tokens = 1000
+max_error_rate = 1
+first_token_timeout_s = 0.7
+idle_timeout_s = 0.7
+[models.sturdy]
+provider = "sim"
+input_usd_per_mtok = 1.00
+output_usd_per_mtok = 4.00
+[pools.fragile]
+models = ["brittle", "sturdy"]
+policy = "fixed"
+weights = { brittle = 1.0 }
+sticky = "none"
+holdout_percent = 0
+[pools.chained]
+models = ["brittle", "large"]
+policy = "fixed"
+weights = { brittle = 1.0 }
+sticky = "none"
+holdout_percent = 0
+[pools.chained.fallback]
+error = ["sturdy", "large"]
+refused = ["sturdy"]
+invalid_request = ["large"]
+[pools.hedged]
+models = ["brittle", "sturdy"]
+policy = "fixed"
+weights = { brittle = 1.0 }
+sticky = "none"
+holdout_percent = 0
+[pools.hedged.fallback]
+hedge_percent = 20
 [pools.surveyed]
 models = ["small", "large"]
 policy = "fixed"
