@@ -65,10 +65,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorInfo:
-    """``code`` is stable, ``message`` is for a person."""
+    """``code`` is stable, ``message`` is for a person. ``retry_after_ms``: after which a new try is worth it, where that is known."""
 
     code: str
     message: str
+    retry_after_ms: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,8 +155,14 @@ def refusal_record(
         "shadow_of": None,
         "cascade": None,
         "sample": None,
-        "error": {"code": refusal.code, "message": refusal.message},
+        "error": error_record(refusal.code, refusal.message, refusal.retry_after_ms),
     }
+
+
+def error_record(code: str, message: str, retry_after_ms: int | None) -> dict[str, Any]:
+    """``contract.records.ErrorInfo`` as JSON values; a time that is not known is left out."""
+    said: dict[str, Any] = {"code": code, "message": message}
+    return said if retry_after_ms is None else {**said, "retry_after_ms": retry_after_ms}
 
 
 def facts_of(decision: Decision) -> RequestFacts:

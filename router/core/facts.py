@@ -154,7 +154,8 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The request gets no (further) attempt: ``code`` for the result, ``message`` for a person."""
+    """The request gets no (further) attempt: ``code`` for the result, ``message`` for a person; ``retry_after_ms`` until a new try is worth it, if known."""
 
     code: Code | str
     message: str
+    retry_after_ms: int | None = None

@@ -14,6 +14,7 @@ import xxhash
 from router.contract.records import Origin, Outcome
 from router.contract.times import to_rfc3339
 from router.core.attempts import Charge, Try, total_cost_nano_usd
+from router.core.audit import error_record
 from router.core.cascade import arm_of
 from router.core.settlement import Row, Verdict
 from router.core.slip import Keyring, Slip
@@ -43,7 +44,7 @@ def result_record(
         "id": slip.request_id,
         "custom_id": slip.custom_id,
         "response": response,
-        "error": None if error is None else {"code": error.code, "message": error.message},
+        "error": None if error is None else error_record(error.code, error.message, error.retry_after_ms),
         "router": {
             "tenant": slip.tenant,
             "pool": slip.pool,

@@ -294,20 +294,20 @@ def _refused(row: Row) -> Step:
     assert row.refusal is not None
     failed = [each for each in row.tries if each.status is not None and not each.withdrawn]
     if not failed or row.refusal.code in _STRONGER:
-        return _settle(row, row.refusal.code, row.refusal.message)
+        return _settle(row, row.refusal.code, row.refusal.message, row.refusal.retry_after_ms)
     return _settle(row, failure_code(row.tries), row.refusal.message)
 
 
-def _settle(row: Row, code: str, message: str) -> Step:
+def _settle(row: Row, code: str, message: str, retry_after_ms: int | None = None) -> Step:
     """With an error, or with the answer that is held."""
     if row.held is not None:
         return Step(row, Verdict(answered_by=_doubted(row), body=orjson.loads(row.held)))
-    return _ended(row, code, message)
+    return _ended(row, code, message, retry_after_ms)
 
 
-def _ended(row: Row, code: str, message: str) -> Step:
+def _ended(row: Row, code: str, message: str, retry_after_ms: int | None = None) -> Step:
     said = f"{message}; attempts: {describe(row.tries)}" if row.tries else message
-    return Step(row, Verdict(error=ErrorInfo(code=str(code), message=said)))
+    return Step(row, Verdict(error=ErrorInfo(code=str(code), message=said, retry_after_ms=retry_after_ms)))
 
 
 def _order(row: Row, pending: Pending) -> Order:

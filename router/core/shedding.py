@@ -123,7 +123,8 @@ class Queues:
         ):
             return None
         retry_s = max(1, ceil(min(waits.values()) / 1000.0))  # what waits now is served by then
-        return Refusal(Code.OVERLOADED, f"all models that may answer have too much to do; try again in {retry_s} s")
+        message = f"all models that may answer have too much to do; try again in {retry_s} s"
+        return Refusal(Code.OVERLOADED, message, retry_s * 1000)
 
     def _wait_ms(self, model: str, now_ms: int) -> float | None:
         queue = self._models.get(model)

@@ -98,7 +98,7 @@ def _refusal(decision: Decision) -> bytes:
     if decision.error is None:
         raise ValueError("a refusal without an error")
     record = refusal_record(
-        Refusal(decision.error.code, decision.error.message),
+        Refusal(decision.error.code, decision.error.message, decision.error.retry_after_ms),
         request_id=decision.request_id,
         tenant=decision.tenant,
         at_ms=from_rfc3339(decision.at),

@@ -275,7 +275,8 @@ def _refusal(limits: Limits, short: Short, need: int) -> Refusal:
     what = f"the limit of {limit} {_LIMITS[short.kind]} (tenants.{limits.name})"
     if need > limits.kinds[short.kind]:
         return Refusal(code, f"this call alone may use {alone}, more than {what}")
-    return Refusal(code, f"{what} is reached; try again in {-(-short.retry_ms // 1000)} s")
+    retry_s = -(-short.retry_ms // 1000)
+    return Refusal(code, f"{what} is reached; try again in {retry_s} s", retry_s * 1000)
 
 
 def _shown(amount: int, money: bool) -> str:

@@ -20,7 +20,7 @@ from router.contract.codec import decode, encode
 from router.contract.errors import BadRecord, Code, PointsmanError, RejectCode
 from router.contract.ids import partition_of
 from router.contract.records import ErrorInfo, Outcome, OutcomeError
-from router.contract.topics import MAX_ANSWER_BYTES
+from router.contract.topics import DAY_MS, MAX_ANSWER_BYTES
 from router.contract.wire import parse
 from router.core.attempts import Charge, Try
 from router.core.backoff import unlimited
@@ -388,11 +388,13 @@ def _refusal(value: bytes) -> ErrorInfo:
     """The error of a decision with attempt 0. Its slip is genuine, so it ends the request, whatever else it says."""
     try:
         error: Any = parse(value).get("error")
-        code, message = str(error["code"]), str(error["message"])
-    except (BadRecord, TypeError, KeyError) as problem:
+        code, message, retry_ms = str(error["code"]), str(error["message"]), error.get("retry_after_ms")
+    except (BadRecord, TypeError, KeyError, AttributeError) as problem:
         raise BadRecord("error: a refusal needs one", code=RejectCode.INVALID_DECISION) from problem
     return ErrorInfo(
-        code=code if code in _CODES else Code.INTERNAL_ERROR.value, message=message[:MAX_MESSAGE_CHARACTERS]
+        code=code if code in _CODES else Code.INTERNAL_ERROR.value,
+        message=message[:MAX_MESSAGE_CHARACTERS],
+        retry_after_ms=retry_ms if type(retry_ms) is int and 0 <= retry_ms <= DAY_MS * 31 else None,
     )
 
 

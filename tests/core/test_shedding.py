@@ -50,6 +50,7 @@ def test_where_all_candidates_have_too_long_a_queue_a_request_is_refused_with_a_
     found = refusal(queues_of(**FULL))
     assert found.code == Code.OVERLOADED
     assert found.message == "all models that may answer have too much to do; try again in 9 s"
+    assert found.retry_after_ms == 9_000
 
 
 def test_one_that_has_room_or_of_which_nobody_knows_is_enough():

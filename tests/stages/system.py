@@ -21,7 +21,7 @@ NAMES = Names()
 
 
 class System:
-    """``answers``: model -> how its worker answers; by default ok, at once; ``codes``: of what is not ok. ``more``: builders of further stages."""
+    """``answers``: model -> how its worker answers; by default ok, at once; ``error_codes``: of what is not ok. ``more``: builders of further stages."""
 
     def __init__(self, config: Config, *more, artefact=None):
         self.clock = FakeClock()
@@ -34,7 +34,7 @@ class System:
             artefact=artefact,
         )
         self.answers = {}
-        self.codes = {}
+        self.error_codes = {}
         self.calls = Counter()
         topics = tuple(NAMES.work(model, lane) for model in config.models for lane in ("interactive", "batch"))
         workers = Stage(name="workers", sources=topics, outputs=frozenset({NAMES.of("outcomes")}), handle=self.work)
@@ -57,7 +57,7 @@ class System:
                 slip=work.slip,
                 body=self.body(work) if status == "ok" else None,
                 usage=self.usage(work),
-                error=None if status == "ok" else OutcomeError(code=self.codes.get(work.model, "http_503")),
+                error=None if status == "ok" else OutcomeError(code=self.error_codes.get(work.model, "http_503")),
                 **self.more(work),
             )
             topic, key = NAMES.of("outcomes"), work.request_id.encode()

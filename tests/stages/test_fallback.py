@@ -61,7 +61,7 @@ class Failing(System):
 
     def work(self, batch, unit):
         self.answers = {model: CODES[kind][0] for model, kind in self.fails.items()}
-        self.codes = {model: CODES[kind][1] for model, kind in self.fails.items()}
+        self.error_codes = {model: CODES[kind][1] for model, kind in self.fails.items()}
         super().work(batch, unit)
 
     def tell(self, *names, **changed):

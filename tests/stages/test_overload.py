@@ -112,6 +112,7 @@ def test_a_new_request_is_refused_at_once_with_a_hint(full):
     (result,) = full.results().values()
     assert result.error.code == "overloaded"
     assert result.error.message == "all models that may answer have too much to do; try again in 60 s"
+    assert result.error.retry_after_ms == 60_000
     assert result.router.attempts == []
     assert result.router.cost_nano_usd == 0
     decision = decode(Decision, full.log.records(NAMES.of("decisions"))[0].value)

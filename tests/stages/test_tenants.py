@@ -109,6 +109,7 @@ def test_a_refusal_says_which_limit_and_when_to_try_again():
     assert refused.error.code == "rate_limited"
     said = refused.error.message
     assert said.startswith("the limit of 1 requests a minute (tenants.acme) is reached; try again in ")
+    assert said.endswith(f" {refused.error.retry_after_ms // 1000} s")
     assert 55 <= int(said.split()[-2]) <= 60
     assert refused.router.latency_ms <= 1_100
 
