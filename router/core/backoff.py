@@ -19,6 +19,9 @@ a model, for what follows it is a fall back that excludes the model.
 A retry takes from a budget (``core.further``), and so does falling back where all that is left is ``down``: an outage gets a share more of
 traffic, not a multiple. Falling back to models that are well takes nothing: that is what they are there for.
 
+A batch request has time: where it would end because the budget is empty, or because all that is left is ``down``, it waits instead, and the question is
+asked again every ``WAIT_MS`` to twice that, until its deadline. So an outage pauses a job, and does not burn it through.
+
 Backoff: exponential with jitter, ``BASE_MS * 2**failures`` up to ``MAX_MS``, of which a half is random ("equal
 jitter", Brooker, AWS Architecture Blog, 2015), and never more than a quarter of the time left.
 """
@@ -37,6 +40,7 @@ from router.core.failure import ENDPOINT_RATE_LIMITED, kind_of, lasts
 
 BASE_MS = 200
 MAX_MS = 10_000
+WAIT_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """One more attempt in ``delay_ms``; see ``core.records.Order`` for ``prefer``, ``exclude``, ``answer``, ``chain``."""
+    """One more attempt in ``delay_ms``; see ``core.records.Order`` for ``prefer``, ``exclude``, ``answer``, ``chain``.
+
+    ``waits``: the attempt is not decided yet; ``next_step`` is to be asked again in ``delay_ms``.
+    """
 
     reason: Literal["retry", "fallback", "escalate", "judge", "hedge"]
     delay_ms: int
@@ -66,6 +73,7 @@ class Again:
     exclude: tuple[str, ...]
     answer: Origin | None = None
     chain: tuple[str, ...] = ()
+    waits: bool = False
 
 
 def unlimited() -> bool:
@@ -81,6 +89,7 @@ def next_step(
     jitter: float,
     take: Callable[[], bool] = unlimited,
     down: AbstractSet[str] = frozenset(),
+    patient: bool = False,
 ) -> Again | Code:
     """What follows the last of ``tries``, which has failed: one more attempt, or the code to give up with.
 
@@ -91,6 +100,7 @@ def next_step(
         jitter: Uniform in [0, 1).
         take: Asks the budget of further attempts for one; false: it has none.
         down: Models that are known to answer nothing.
+        patient: Whether to wait for a budget, and for models that are down.
     """
     last = tries[-1]
     if (code := final_code(last, policy)) is not None:
@@ -98,12 +108,15 @@ def next_step(
     if made(tries) >= policy.max_attempts or left_ms <= 0:
         return failure_code(tries)
     untried, in_order = _untried(policy, last, tries)
-    if _worth_repeating(last, tries, untried):
-        again = _retry(tries, left_ms, jitter)
-        if again is not None and take():
-            return again
-    if not untried or (down >= set(untried) and not take()):
-        return failure_code(tries)
+    again = _retry(tries, left_ms, jitter) if _worth_repeating(last, tries, untried) else None
+    if again is not None and not (patient and last.model in down) and take():
+        return again
+    if not untried or down >= set(untried):
+        if patient and (untried or again is not None):
+            wait_ms = int(WAIT_MS * (1 + jitter))
+            return Again("retry", wait_ms, None, (), waits=True) if wait_ms < left_ms else failure_code(tries)
+        if not untried or not take():
+            return failure_code(tries)
     tried = tuple(sorted({each.model for each in tries}))
     return Again("fallback", 0, None, tried, chain=untried if in_order else ())
 

@@ -46,13 +46,20 @@ def row_from_bytes(value: bytes) -> Row:
 
 
 def _again_to_list(again: Again) -> list[Any]:
-    return [again.reason, again.delay_ms, again.prefer, again.exclude, _place_to_list(again.answer), again.chain]
+    return [
+        again.reason,
+        again.delay_ms,
+        again.prefer,
+        again.exclude,
+        _place_to_list(again.answer),
+        again.chain,
+        again.waits,
+    ]
 
 
 def _again_from_list(values: list[Any]) -> Again:
-    reason, delay_ms, prefer, exclude, *later = values
-    answer, chain = (*later, None, ())[:2]
-    return Again(reason, delay_ms, prefer, tuple(exclude), _place_from_list(answer), tuple(chain or ()))
+    reason, delay_ms, prefer, exclude, answer, chain, waits = [*values, *(None, (), False)[len(values) - 4 :]]
+    return Again(reason, delay_ms, prefer, tuple(exclude), _place_from_list(answer), tuple(chain), waits)
 
 
 def _place_to_list(place: Origin | None) -> list[Any] | None:

@@ -45,6 +45,7 @@ Rules
 | open | outcome not ok, another attempt is open | the attempt has ended |
 | open | outcome not ok, a refusal waits | **settled**: as a refusal |
 | open | outcome not ok | ``backoff.next_step``: an order waits until due, or **settled** |
+| open, what follows a failure is not decided yet | time to ask again | as above |
 | open | an order is due | it is given out |
 | open | deadline | **settled**: deadline_exceeded |
 | settled | anything | nothing (an outcome is priced if unique) |
@@ -191,14 +192,24 @@ def conclude(
 
 
 def pass_time(row: Row, *, now_ms: int, read_to_ms: int) -> Step:
-    """Time has passed: the deadline may fire, the waiting order may be due."""
+    """Time has passed: the deadline may fire, the waiting order may be due. Where that is not decided yet, see ``reconsider``."""
     if read_to_ms >= row.slip.deadline_at_ms:
         allowed_ms = row.slip.deadline_at_ms - row.slip.at_ms
         return _settle(row, Code.DEADLINE_EXCEEDED, f"no answer within {allowed_ms} ms")
     pending = row.pending
-    if pending is None or pending.sent or now_ms < pending.due_at_ms:
+    if pending is None or pending.sent or pending.again.waits or now_ms < pending.due_at_ms:
         return Step(row)
     return Step(replace(row, pending=replace(pending, sent=True)), order=_order(row, pending))
+
+
+def reconsider(
+    row: Row, *, now_ms: int, policy: Policy, take: Callable[[], bool], down: AbstractSet[str] = frozenset()
+) -> Step:
+    """What follows a failure is asked again, of a request that waits for it."""
+    if row.pending is None or not row.pending.again.waits or now_ms < row.pending.due_at_ms:
+        return Step(row)
+    last = max((each for each in _asked(row) if each.status is not None), key=_number)
+    return _failed(replace(row, pending=None), last, now_ms, policy, take=take, down=down)
 
 
 def give_up(row: Row) -> Step:
@@ -282,6 +293,7 @@ def _failed(
         jitter=_jitter(row.slip.request_id, last.number),
         take=take,
         down=down,
+        patient=row.slip.lane == "batch",
     )
     if isinstance(following, Code):
         return _settle(row, following, "nothing is left to try")

@@ -29,7 +29,7 @@ from router.core.price import UNPRICED, cost_nano_usd
 from router.core.records import Spending
 from router.core.rerouting import reroute
 from router.core.results import result_record, result_token, usage_record
-from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time
+from router.core.settlement import Row, Step, conclude, decide, give_up, pass_time, reconsider
 from router.core.slip import Slip, SlipError, verify
 from router.kafka.bodies import BodyReader
 from router.kafka.stage import Stage, Standing
@@ -151,7 +151,7 @@ class Settle:
         for due in (book.passed(read_to_ms), book.orders.pop_until(now_ms)):
             ends_s = time.perf_counter() + DUE_S
             for number, id16 in enumerate(due, 1):
-                self._take(unit, id16, pass_time(book.open[id16], now_ms=now_ms, read_to_ms=read_to_ms))
+                self._take(unit, id16, self._passed(book, book.open[id16], now_ms, read_to_ms))
                 if number >= DUE_AT_LEAST and time.perf_counter() >= ends_s:
                     more = True
                     break
@@ -172,6 +172,20 @@ class Settle:
                 unit.emit(self._counts, key, value, partition=unit.by_key(self._counts, key))
         self._tell_spending(unit)
         return more
+
+    def _passed(self, book: Book, row: Row, now_ms: int, read_to_ms: int) -> Step:
+        """Time has passed for a request."""
+        step = pass_time(row, now_ms=now_ms, read_to_ms=read_to_ms)
+        if step.verdict is not None or row.pending is None or not row.pending.again.waits:
+            return step
+        last = max(row.tries, key=lambda each: each.number)
+        return reconsider(
+            row,
+            now_ms=now_ms,
+            policy=self._further.policy(row.slip.pool),
+            take=self._further.take(book, row, last.model, now_ms),
+            down=self._health.down(now_ms),
+        )
 
     def culprit(self, record: Any, unit: UnitLike) -> None:
         """Give up a record that ended the process again and again: a dead letter, and the end of its request.

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.attempts import Try
-from router.core.backoff import BASE_MS, MAX_MS, Again, Policy, backoff_ms, next_step
+from router.core.backoff import BASE_MS, MAX_MS, WAIT_MS, Again, Policy, backoff_ms, next_step
 
 POOL = Policy(4, frozenset({"small", "mid", "large"}))
 DIRECT = Policy(4)
@@ -206,3 +206,29 @@ def test_the_budget_is_asked_only_for_what_it_pays():
     assert step(failed(1, "small")).reason == "retry"
     assert step(failed(1, "small"), failed(2, "small"), down={"mid", "large"}).reason == "fallback"
     assert len(asked) == 2
+
+
+def patient(*tries, left_ms=FAR_MS, down=(), take=lambda: True, policy=POOL):
+    return next_step(policy, tries, left_ms=left_ms, jitter=0.5, take=take, down=frozenset(down), patient=True)
+
+
+WAITS = Again("retry", WAIT_MS * 3 // 2, None, (), waits=True)
+
+
+def test_who_has_time_waits_for_a_budget_and_for_models_that_are_down():
+    one = failed(1, "small")
+    assert patient(one).prefer == "small"
+    assert patient(one, down={"small"}) == Again("fallback", 0, None, ("small",))
+    assert patient(one, down=POOL.models) == WAITS
+    assert patient(one, take=lambda: False) == Again("fallback", 0, None, ("small",))
+    assert patient(one, take=lambda: False, down={"mid", "large"}) == WAITS
+    assert patient(one, failed(2, "small"), down={"mid", "large"}) == WAITS
+    assert patient(one, policy=DIRECT, down={"small"}) == WAITS
+    assert patient(one, policy=DIRECT, take=lambda: False) == WAITS
+
+
+def test_who_has_time_ends_all_the_same_when_all_was_tried_or_the_deadline_is_near():
+    assert patient(failed(4, "small"), down=POOL.models) == "provider_error"
+    assert patient(failed(1, "small"), down=POOL.models, left_ms=WAIT_MS) == "provider_error"
+    assert patient(failed(1, "small"), failed(2, "small"), policy=DIRECT, down={"small"}) == "provider_error"
+    assert patient(failed(1, "small", "refused", "content_filter"), down=POOL.models) == "content_refused"

@@ -70,7 +70,7 @@ class Failing(System):
         self.log.run()
 
     def pass_s(self, seconds):
-        self.log.advance(int(seconds * 1000), step_ms=100)
+        self.log.advance(int(seconds * 1000), step_ms=100 if seconds < 20 else 500)
 
     def attempts(self, name):
         return [(one.model, one.status, one.reason) for one in self.results()[name].router.attempts]
@@ -172,6 +172,29 @@ def test_where_one_model_is_out_everybody_is_answered_by_another():
     assert {one.error for one in results.values()} == {None}
     retries = sum(each.reason == "retry" for one in results.values() for each in one.router.attempts)
     assert retries <= 1000 * 0.2 + 4 * 25 * 2
+
+
+def test_an_outage_pauses_a_batch_job_and_does_not_burn_it_through():
+    """Three minutes without any provider: interactive requests end at once, what has time waits, and little is asked meanwhile."""
+    system = Failing(more=(watch.build,))
+    system.fails = dict.fromkeys(("small", "wide", "large", "spare"), "error")
+    for n in range(6):
+        system.tell(*[f"i-{n}-{i}" for i in range(10)])
+        system.pass_s(1)
+    names = [f"b-{n}" for n in range(200)]
+    system.tell(*names, lane="batch")
+    system.pass_s(5)
+    before = sum(system.calls.values())
+    system.pass_s(180)
+    results = system.results()
+    assert sum(name in results for name in names) <= 20, "few, of what was tried when the models were probed"
+    assert sum(system.calls.values()) - before <= 180 * 10
+    system.fails = {}
+    system.pass_s(150)
+    results = system.results()
+    assert set(names) <= set(results)
+    assert sum(results[name].error is None for name in names) >= 180
+    assert all(len(results[name].router.attempts) <= 4 for name in names)
 
 
 HEDGES = "[pools.auto.fallback]\nhedge_percent = 10\n"
