@@ -58,8 +58,10 @@ def _again_to_list(again: Again) -> list[Any]:
 
 
 def _again_from_list(values: list[Any]) -> Again:
-    reason, delay_ms, prefer, exclude, answer, chain, waits = [*values, *(None, (), False)[len(values) - 4 :]]
-    return Again(reason, delay_ms, prefer, tuple(exclude), _place_from_list(answer), tuple(chain), waits)
+    reason, delay_ms, prefer, exclude, *later = values
+    known = dict(zip(("answer", "chain", "waits"), later, strict=False))  # an earlier release had fewer
+    answer, chain = _place_from_list(known.get("answer")), tuple(known.get("chain", ()))
+    return Again(reason, delay_ms, prefer, tuple(exclude), answer, chain, known.get("waits", False))
 
 
 def _place_to_list(place: Origin | None) -> list[Any] | None:

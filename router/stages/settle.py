@@ -184,7 +184,7 @@ class Settle:
             now_ms=now_ms,
             policy=self._further.policy(row.slip.pool),
             take=self._further.take(book, row, last.model, now_ms),
-            down=self._health.down(now_ms),
+            down=self._further.shut(book, row, now_ms, waited=True),
         )
 
     def culprit(self, record: Any, unit: UnitLike) -> None:
@@ -259,7 +259,7 @@ class Settle:
                 room=book.room,
                 place=place,
                 take=self._further.take(book, row, outcome.model, unit.now_ms) if failed else unlimited,
-                down=self._health.down(unit.now_ms) if failed else frozenset(),
+                down=self._further.shut(book, row, unit.now_ms) if failed else frozenset(),
             )
             if slip.trial is not None and slip.trial.inclusion > 0.0 and pair not in priced:
                 self._beside.sampled(record, step, pair, unit)

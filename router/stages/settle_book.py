@@ -72,6 +72,7 @@ class Book:
         self._held_bytes = sum(len(row.held or b"") for row in self.open.values())
         #: Budgets of further attempts, by pool and model; of hedges without a model. Requests that may be hedged, by when.
         self.further: dict[tuple[str | None, str | None], Further] = {}
+        self.probes: Further | None = None
         self.tails: list[tuple[int, bytes]] = []
         self._published: Load | None = None
         self._walk: list[bytes] = []

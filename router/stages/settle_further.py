@@ -25,6 +25,8 @@ DIRECT_ATTEMPTS = 4
 DIRECT_RETRY_PERCENT = 20.0
 #: Always allowed, over all partitions: retries a second of a pool's model, hedges a second of a pool.
 RETRIES_PER_S, HEDGES_PER_S = 10.0, 0.2
+#: Batch requests a second that try whether a model is well again, of those that wait for one.
+PROBES_PER_S = 1.0
 #: Hedges that a tick looks at.
 A_TICK = 200
 
@@ -62,6 +64,17 @@ class FurtherAttempts:
     def take(self, book: Book, row: Row, model: str, now_ms: int) -> Callable[[], bool]:
         """Asks the budget for one more attempt after one of ``model`` has failed."""
         return partial(self._retries(book, row.slip.pool, model).take, now_ms)
+
+    def shut(self, book: Book, row: Row, now_ms: int, *, waited: bool = False) -> frozenset[str]:
+        """Models that the request should not be asked of again now. One that has time (batch) lets few others try those that are recovering."""
+        if row.slip.lane != "batch":
+            return self._health.down(now_ms)
+        unwell = self._health.unwell(now_ms)
+        if not waited or not unwell:
+            return unwell
+        if book.probes is None:
+            book.probes = Further(0.0, PROBES_PER_S * self._least)
+        return self._health.down(now_ms) if book.probes.take(now_ms) else unwell
 
     def tails(self, book: Book, now_ms: int) -> Iterator[tuple[bytes, Row, Policy]]:
         """Requests that are to be asked a second time now."""

@@ -14,6 +14,9 @@ from router.contract.records import Health
 from router.kafka.follow import Follower
 from router.stages.context import Context
 
+#: For how long after its rest a model counts as one that is being tried, should nothing more be said of it.
+UNWELL_MS = 60_000
+
 
 class ModelHealth(Follower):
     """A resource of settle, one for all its lanes."""
@@ -21,6 +24,7 @@ class ModelHealth(Follower):
     def __init__(self, context: Context) -> None:
         self._silent: dict[str, int] = {}
         self._down: dict[str, int] = {}
+        self._unwell: dict[str, int] = {}
         self._usual_ms: dict[str, float] = {}
         super().__init__(context.client, (context.names.of("health"),), self._take, confirms=False)
 
@@ -32,13 +36,17 @@ class ModelHealth(Follower):
         """Models that get no new work now while others are left; the silent ones among them."""
         return _now(self._down, now_ms)
 
+    def unwell(self, now_ms: int) -> frozenset[str]:
+        """Models that are down, or are being tried again."""
+        return _now(self._unwell, now_ms)
+
     def tail_ms(self, model: str) -> float | None:
         """Below which 95 of 100 calls of the model end; ``None`` while it has a queue, is not well, or nothing is known."""
         return self._usual_ms.get(model)
 
     def _take(self, record: Any) -> None:
         model = (record.key or b"").decode("utf-8", "replace")
-        for known in (self._silent, self._down, self._usual_ms):
+        for known in (self._silent, self._down, self._unwell, self._usual_ms):
             known.pop(model, None)
         try:
             found = None if record.value is None else decode(Health, record.value)
@@ -47,6 +55,8 @@ class ModelHealth(Follower):
             until_ms = None if found.until is None else from_rfc3339(found.until)
         except (BadRecord, ValueError):
             return
+        if found.state in {"down", "probing"}:
+            self._unwell[found.model] = (until_ms or from_rfc3339(found.at)) + UNWELL_MS
         if until_ms is not None and found.state == "down":
             self._down[found.model] = until_ms
             if found.silent:

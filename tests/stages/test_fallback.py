@@ -181,19 +181,19 @@ def test_an_outage_pauses_a_batch_job_and_does_not_burn_it_through():
     for n in range(6):
         system.tell(*[f"i-{n}-{i}" for i in range(10)])
         system.pass_s(1)
-    names = [f"b-{n}" for n in range(200)]
+    names = [f"b-{n}" for n in range(100)]
     system.tell(*names, lane="batch")
     system.pass_s(5)
     before = sum(system.calls.values())
     system.pass_s(180)
     results = system.results()
-    assert sum(name in results for name in names) <= 20, "few, of what was tried when the models were probed"
+    assert sum(name in results for name in names) <= 10, "few, of what was tried when the models were probed"
     assert sum(system.calls.values()) - before <= 180 * 10
     system.fails = {}
     system.pass_s(150)
     results = system.results()
     assert set(names) <= set(results)
-    assert sum(results[name].error is None for name in names) >= 180
+    assert sum(results[name].error is None for name in names) >= 90
     assert all(len(results[name].router.attempts) <= 4 for name in names)
 
 
