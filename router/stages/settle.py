@@ -11,17 +11,14 @@ Rules
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from router.contract.codec import decode, encode
-from router.contract.errors import BadRecord, Code, PointsmanError, RejectCode
+from router.contract.errors import BadRecord, PointsmanError, RejectCode
 from router.contract.ids import partition_of
-from router.contract.records import ErrorInfo, Outcome, OutcomeError
-from router.contract.topics import DAY_MS, MAX_ANSWER_BYTES
-from router.contract.wire import parse
+from router.contract.records import Outcome
 from router.core.attempts import Charge, Try
 from router.core.backoff import unlimited
 from router.core.hedging import hedge
@@ -43,6 +40,7 @@ from router.stages.settle_beside import Beside, place_of
 from router.stages.settle_book import NOTHING, Book, Kept
 from router.stages.settle_further import FurtherAttempts
 from router.stages.settle_health import ModelHealth
+from router.stages.settle_intake import bounded, refusal_of, slip_text
 from router.stages.settle_rows import SettleRows
 from router.stages.settle_silence import Silence
 from router.stages.settle_tenants import Charges
@@ -57,12 +55,6 @@ DUE_AT_LEAST = 400
 VERIFIED_SLIPS = 10_000
 #: Open requests of a lane (4 kB each) beyond which decisions wait, and the unread outcomes while which they do: some turns' worth.
 MOST_OPEN, BEHIND = 10_000, 1_000
-#: Of what a worker calls things: it goes into rows, results and usage.
-MAX_NAME_CHARACTERS = 256
-MAX_MESSAGE_CHARACTERS = 2_000
-_CODES = frozenset(code.value for code in Code)
-#: Room for all of an outcome but the provider's answer and the slip.
-_FRAME_BYTES = 64 * 1024
 _HOUR_MS = 3_600_000
 
 
@@ -199,7 +191,7 @@ class Settle:
             id16 = bytes.fromhex((record.key or b"").decode("ascii"))
             row = book.open.get(id16)
             if row is None and record.topic == self._decisions:
-                row = self._opened(record, self._slip(_slip_text(record), unit), book.kept(unit, id16)[0])
+                row = self._opened(record, self._slip(slip_text(record), unit), book.kept(unit, id16)[0])
         except (ValueError, PointsmanError):
             return
         if row is not None:
@@ -208,8 +200,8 @@ class Settle:
 
     def _decision(self, record: Any, unit: UnitLike) -> None:
         """A decision is its slip; only a refusal says more."""
-        slip = self._slip(_slip_text(record), unit)
-        refusal = _refusal(record.value) if slip.attempt == 0 else None
+        slip = self._slip(slip_text(record), unit)
+        refusal = refusal_of(record.value) if slip.attempt == 0 else None
         book: Book = unit.index
         id16 = bytes.fromhex(slip.request_id)
         row = book.open.get(id16)
@@ -228,7 +220,7 @@ class Settle:
         slip = self._slip(outcome.slip, unit)
         if (outcome.request_id, outcome.attempt, outcome.model) != (slip.request_id, slip.attempt, slip.model):
             raise SlipError("slip: of another request, attempt or model than the outcome")
-        outcome = _bounded(outcome, len(record.value))
+        outcome = bounded(outcome, len(record.value))
         book: Book = unit.index
         book.backlogs.answered(outcome.model, record.timestamp)
         id16, pair = bytes.fromhex(slip.request_id), (outcome.attempt, outcome.model)
@@ -388,43 +380,3 @@ def build(context: Context) -> list[Stage]:
     if context.config.reviews.text:
         stages.append(ReviewText(context, BodyReader(context.client, context.names.bodies())).stage())
     return stages
-
-
-def _slip_text(record: Any) -> str:
-    """The slip in a decision's header; empty, which is no slip, without one."""
-    for name, value in record.headers:
-        if name == "slip" and value is not None:
-            return bytes(value).decode("latin-1")
-    return ""
-
-
-def _refusal(value: bytes) -> ErrorInfo:
-    """The error of a decision with attempt 0. Its slip is genuine, so it ends the request, whatever else it says."""
-    try:
-        error: Any = parse(value).get("error")
-        code, message, retry_ms = str(error["code"]), str(error["message"]), error.get("retry_after_ms")
-    except (BadRecord, TypeError, KeyError, AttributeError) as problem:
-        raise BadRecord("error: a refusal needs one", code=RejectCode.INVALID_DECISION) from problem
-    return ErrorInfo(
-        code=code if code in _CODES else Code.INTERNAL_ERROR.value,
-        message=message[:MAX_MESSAGE_CHARACTERS],
-        retry_after_ms=retry_ms if type(retry_ms) is int and 0 <= retry_ms <= DAY_MS * 31 else None,
-    )
-
-
-def _bounded(outcome: Outcome, value_bytes: int) -> Outcome:
-    """Within limits, whatever the worker is: an answer over the limit is an error, long names are cut."""
-    error = outcome.error
-    if outcome.body is not None and value_bytes - len(outcome.slip) > MAX_ANSWER_BYTES + _FRAME_BYTES:
-        error = OutcomeError(code="answer_too_large", message=f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-        outcome = replace(outcome, status="error", body=None, error=error)
-    names = outcome.served_model or "", outcome.endpoint or "", error.code if error is not None else ""
-    if max(map(len, names)) <= MAX_NAME_CHARACTERS:
-        return outcome
-    served_model, endpoint, code = (name[:MAX_NAME_CHARACTERS] for name in names)
-    return replace(
-        outcome,
-        served_model=None if outcome.served_model is None else served_model,
-        endpoint=None if outcome.endpoint is None else endpoint,
-        error=None if error is None else replace(error, code=code),
-    )
