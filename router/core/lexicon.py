@@ -28,22 +28,24 @@ OPENS, CLOSES, BREAKS, LENGTH = 1, 2, 4, 3
 #: Of each kind in ``Lexicon.kinds``: a text that is looked at has at most 3 Ki tokens, one a byte. Five of them a word.
 KIND_BITS, _A_WORD = 12, 5
 
+#: Holds the texts of all tokens apart when they are looked at as one: a character that is in none, and no part of a word.
+_BETWEEN = "\U0010ffff"
 #: What of a token's text is word: its letters and digits up to an apostrophe. What stands before and behind parts it.
-_WORD = re.compile(r"([^\w]*)((?:[^\W_]|_)*)(.*)", re.DOTALL)
+_WORD = re.compile(rf"([^\w{_BETWEEN}]*)(\w*)([^{_BETWEEN}]*){_BETWEEN}")
 _ENDINGS = frozenset({"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"})
 
 _NEGATIONS = frozenset({"not", "except", "never", "false", "no", "least", "without"})
 
-#: What a token's text may show.
+#: What a token's text may show: asked of each of its characters, one that does is enough. But for marks, which all must be, and negations.
 SHOWS: dict[str, Callable[[str], bool]] = {
-    "digits": lambda text: any(c.isdigit() for c in text),
-    "marks": lambda text: not any(c.isalnum() or c.isspace() for c in text),
-    "lines": lambda text: "\n" in text,
-    "questions": lambda text: "?" in text or "\uff1f" in text,
-    "maths": lambda text: any(c in "=+*/^<>\\$%|~\u2211\u221a\u00d7\u00f7\u2264\u2265" for c in text),
-    "code": lambda text: any(c in "{};`()_[]" for c in text),
-    "foreign": lambda text: not text.isascii(),
-    "quotes": lambda text: '"' in text or "\u201c" in text,
+    "digits": str.isdigit,
+    "marks": lambda c: not (c.isalnum() or c.isspace()),
+    "lines": lambda c: c == "\n",
+    "questions": lambda c: c in "?\uff1f",
+    "maths": lambda c: c in "=+*/^<>\\$%|~\u2211\u221a\u00d7\u00f7\u2264\u2265",
+    "code": lambda c: c in "{};`()_[]",
+    "foreign": lambda c: not c.isascii(),
+    "quotes": lambda c: c in '"\u201c',
     "negations": lambda text: text.strip().lower() in _NEGATIONS,
 }
 
@@ -66,27 +68,50 @@ class Lexicon:
 
 @cache
 def lexicon() -> Lexicon:
-    """Made at first use, in a second."""
-    shape, kinds = np.full(_SIZE, OPENS | CLOSES, np.uint16), np.zeros((2, _SIZE), np.uint64)
-    encoding, words = o200k_base(), [b""] * _SIZE
-    places = [
-        (show, number // _A_WORD, 1 << (number % _A_WORD * KIND_BITS)) for number, show in enumerate(SHOWS.values())
-    ]
-    for token in range(RANKS):
-        raw = encoding.decode_single_token_bytes(token)
-        before, word, behind = _parts(raw)
-        words[token] = word
-        shape[token] = (
-            OPENS * (before or not word) | CLOSES * (behind or not word) | BREAKS * (b"\n" in raw) | len(word) << LENGTH
-        )
-        text = raw.decode("utf-8", "replace")
-        packed = [0, 0]
-        for show, field, one in places:
-            if show(text):
-                packed[field] += one
-        kinds[:, token] = packed
+    """Made at first use, in a third of a second: all texts are looked at as one, since asking each takes two."""
+    encoding = o200k_base()
+    raw = [encoding.decode_single_token_bytes(token) for token in range(RANKS)]
+    texts = [token.decode("utf-8", "replace") for token in raw]
+    joined = "".join(text + _BETWEEN for text in texts)
+    parts = _WORD.findall(joined)
+    if len(parts) != RANKS:
+        raise ValueError(f"{len(parts) - RANKS} tokens hold U+10FFFF, which holds their texts apart here")
+    words = _BETWEEN.join(word for _, word, _ in parts).lower().encode().split(_BETWEEN.encode())
+    before, behind = [bool(part) for part, _, _ in parts], [bool(part) for _, _, part in parts]
+    for token, text in enumerate(texts):
+        if text in _ENDINGS:
+            words[token] = b""
+        elif "\ufffd" in text and text.encode() != raw[token]:
+            before[token], words[token], behind[token] = False, raw[token], False  # a part of a character
+    words += [b""] * (_SIZE - RANKS)
+    lengths = np.fromiter(map(len, words), np.int64, _SIZE)
+    none = lengths[:RANKS] == 0
+    shape = np.full(_SIZE, OPENS | CLOSES, np.uint16)
+    breaks = np.fromiter(("\n" in text for text in texts), bool, RANKS)
+    shape[:RANKS] = OPENS * (before | none) | CLOSES * (behind | none) | BREAKS * breaks | lengths[:RANKS] << LENGTH
     powers = np.cumprod(np.concatenate([[np.uint64(1)], np.full(POWERS - 1, _P, np.uint64)]), dtype=np.uint64)
-    return Lexicon(polynomials(words, powers), shape, kinds, powers)
+    return Lexicon(polynomials(words, powers), shape, _kinds(texts, joined), powers)
+
+
+def _kinds(texts: Sequence[str], joined: str) -> U64:
+    """What each text shows, packed. ``joined``: all of them, each with ``_BETWEEN`` behind it."""
+    codes = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
+    answers = np.zeros(ord(_BETWEEN) + 1, bool)
+    answers[codes] = True
+    there = np.flatnonzero(answers)
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+    starts = np.cumsum(lengths) - lengths
+    kinds = np.zeros((2, _SIZE), np.uint64)
+    for number, (name, show) in enumerate(SHOWS.items()):
+        if name == "negations":
+            shown = np.fromiter(map(show, texts), bool, len(texts))
+        else:
+            every = name == "marks"
+            answers[there] = [show(chr(c)) for c in there.tolist()]
+            answers[-1] = every  # _BETWEEN, the last of all characters, which decides nothing
+            shown = (np.logical_and if every else np.logical_or).reduceat(answers[codes], starts)
+        kinds[number // _A_WORD, : len(texts)] |= shown.astype(np.uint64) << np.uint64(number % _A_WORD * KIND_BITS)
+    return kinds
 
 
 def counted(sums: Sequence[U64]) -> NDArray[np.float64]:
@@ -106,17 +131,3 @@ def polynomials(words: Sequence[bytes], powers: U64) -> U64:
     some = lengths > 0
     found[some] = np.add.reduceat(values * powers[behind % POWERS], (ends - lengths)[some])
     return found
-
-
-def _parts(token: bytes) -> tuple[bool, bytes, bool]:
-    """Whether something stands before the word in a token, the word in lower case, whether something stands behind it."""
-    try:
-        text = token.decode()
-    except UnicodeDecodeError:
-        return False, token, False  # a part of a character
-    if text in _ENDINGS:
-        return True, b"", True
-    found = _WORD.fullmatch(text)
-    assert found is not None
-    before, word, behind = found.groups()
-    return bool(before), word.lower().encode(), bool(behind)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.lexicon import lexicon, polynomials
-from router.core.tokens import o200k_base
+from router.core.lexicon import SHOWS, counted, lexicon, polynomials
+from router.core.tokens import RANKS, o200k_base
 from router.core.words import words_of
 
 
@@ -52,3 +52,21 @@ def test_texts_do_not_see_each_other(texts):
 
 def test_contractions_leave_the_word_before_them():
     assert hashes("it's the dog's, isn't it")[0] == spelled("it the dog isn it")
+
+
+def test_a_token_shows_what_its_own_text_does_whatever_its_neighbours():
+    shows = {
+        "digits": lambda text: any(c.isdigit() for c in text),
+        "marks": lambda text: not any(c.isalnum() or c.isspace() for c in text),
+        "lines": lambda text: "\n" in text,
+        "code": lambda text: bool(set("{};`()_[]") & set(text)),
+        "foreign": lambda text: not text.isascii(),
+        "negations": lambda text: text.strip().lower() in {"not", "except", "never", "false", "no", "least", "without"},
+    }
+    found = counted(lexicon().kinds)
+    texts = [o200k_base().decode([token]) for token in range(RANKS)]
+    for name, show in shows.items():
+        expected = np.array([show(text) for text in texts])
+        assert 0 < expected.sum() < RANKS
+        assert np.array_equal(found[:RANKS, list(SHOWS).index(name)], expected), name
+    assert not found[RANKS:].any()
