@@ -12,6 +12,8 @@ READY := .venv/ready
 PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3 python3.12 python3.13)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start some hundred programs: each would compile all of router/ anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show what can be made.
