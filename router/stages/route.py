@@ -16,23 +16,20 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from router.contract.codec import decode, encode
+from router.contract.codec import decode
 from router.contract.errors import Code, PointsmanError, RejectCode
-from router.contract.records import DEFAULT_DEADLINE_MS, Lane, Origin
+from router.contract.records import DEFAULT_DEADLINE_MS, Lane
 from router.contract.requests import BadRequest, decode_request
-from router.contract.topics import DAY_MS, MIB
-from router.core.audit import decision_record
+from router.contract.topics import DAY_MS
 from router.core.decide import decide
-from router.core.facts import Assignment, Choice, Refusal, RequestFacts
+from router.core.facts import Choice, Refusal, RequestFacts
 from router.core.records import Order, Spending, TenantNews
 from router.core.review_sample import score_of
-from router.core.slip import Slip, sign
+from router.core.slip import sign
 from router.core.snapshot import PoolFacts, Snapshot
 from router.core.survey import Ask, drawn, user_of
 from router.kafka.bodies import BodyReader
@@ -43,18 +40,19 @@ from router.kafka.unit import UnitLike
 from router.stages import route_sessions
 from router.stages.admission import Admission
 from router.stages.context import Context
-from router.stages.headers import passed_on
 from router.stages.leases import Leases as Owners
+from router.stages.route_attempts import Attempts
+from router.stages.route_beside import Beside
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
 from router.stages.route_leases import Gate, place_of
 from router.stages.route_paces import Paces, name_of
 from router.stages.route_profiles import TELL_EVERY_MS
-from router.stages.route_records import anew, facts_of, request_time_ms, slip_of
+from router.stages.route_records import Case, anew, case_of, facts_of, slip_of
 from router.stages.route_refusals import MAX_SLIP_CHARACTERS, Refusals
-from router.stages.route_sessions import NO_SESSION, Session, session_key, warmed
+from router.stages.route_sessions import NO_SESSION, Sessions
 from router.stages.route_shares import Shares
 from router.stages.route_surveys import Surveys
-from router.stages.snapshot import SnapshotFollower, cache_ttl_ms, checks_of, price_of, surveys_by_pool
+from router.stages.snapshot import SnapshotFollower, price_of, surveys_by_pool
 from router.stages.taxonomy import Asking, Kind
 from router.stages.tenants import Tenants
 
@@ -62,12 +60,6 @@ from router.stages.tenants import Tenants
 RECENT_MS = 60_000
 
 SESSIONS_A_TICK = 500
-
-#: Of ``route.max_inflight`` the part that may be out in the shadow: one in so many.
-SHADOWS_OF_ALL = 10
-
-#: Room for all of a work record but body and slip, below the topic's limit of 3 MiB.
-MAX_WORK_BYTES = 3 * MIB - 64 * 1024
 
 
 class Route:
@@ -88,7 +80,6 @@ class Route:
         prices = {name: (price_of(model), model.max_output_tokens) for name, model in config.models.items()}
         self._gate = Gate(self._tenants, prices, lane)
         self._paced = any(pool.objective == "budget" for pool in config.pools.values())
-        shadowing = [name for name, pool in config.pools.items() if pool.shadow_percent > 0]
         self._reviews_per_day = {
             name: pool.reviews_per_day for name, pool in config.pools.items() if pool.reviews_per_day
         }
@@ -96,36 +87,20 @@ class Route:
         self._profile_every_ms = max(1000, TELL_EVERY_MS * config.guard.day_s * 1000 // DAY_MS)
         self._surveys = surveys_by_pool(config) if lane == "interactive" else {}
         self._lanes = context.partitions
-        self._told = self._paced or (lane == "batch" and bool(shadowing))
-        lanes = max(1, context.partitions)
-        self._shadow_limits = {
-            name: limit // lanes
-            for name in shadowing
-            if (limit := config.pools[name].shadow_nano_usd_per_day) is not None
-        }
-        self._most_shadows = max(1, config.route.max_inflight // SHADOWS_OF_ALL // lanes)
         self._decisions, self._snapshots = names.of("decisions"), names.of("snapshots")
         self._dead = names.of("dead-letter")
-        self._work = {model: names.work(model, lane) for model in config.models}
-        self._behind = {model: names.work(model, "batch") for model in config.models}
         self._shares = Shares(context) if lane == "interactive" and config.tenants else None
-        self._provider_models = {name: model.provider_model for name, model in config.models.items()}
-        sticky = {name: pool for name, pool in config.pools.items() if pool.sticky == "session"}
-        self._sticky = frozenset(sticky)
-        self._cache_ttl_ms = {name: cache_ttl_ms(model) for name, model in config.models.items()}
-        self._ttl_ms = {
-            name: pool.session_ttl_s * 1000
-            for name, pool in config.pools.items()
-            if name in sticky or any(self._cache_ttl_ms[model] for model in pool.models)
-        }
+        self._sessions = Sessions(config)
         self._recent_ms = min(RECENT_MS, config.settle.dedupe_window_s * 1000)
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
-        self._checks = {name: checks_of(pool, config.models) for name, pool in config.pools.items()}
         self._follower = follower
         self._bodies = BodyReader(context.client, names.bodies())
         self._refusals = Refusals(context, lane, stage=self._name, default_deadline_ms=self._default_deadline_ms)
         self._intake = Intake(config, self._requests, self._redispatch, self._bodies)
         self._admission = Admission(context) if lane == "batch" else None
+        self._attempts = Attempts(context, lane, self._shares)
+        self._beside = Beside(context, lane, self._attempts, self._admission)
+        self._told = self._paced or self._beside.told
 
     def stage(self) -> Stage:
         own = [one for one in (self._admission, self._shares) if one is not None]
@@ -139,14 +114,13 @@ class Route:
             ),
             outputs=frozenset(
                 {
-                    self._decisions,
+                    *self._attempts.outputs,
                     self._snapshots,
                     self._dead,
                     self._paces,
                     self._profiles,
-                    *self._work.values(),
                     *((self._redispatch, self._wanted) if self._tenants else ()),
-                    *((self._shares.topic, *self._behind.values()) if self._shares is not None else ()),
+                    *((self._shares.topic,) if self._shares is not None else ()),
                 }
             ),
             handle=self.handle,
@@ -207,7 +181,9 @@ class Route:
         )
         for record, item in zip(batch.records, batch.prepared, strict=True):
             if isinstance(item, Asked):
-                decided = self._beside if item.order is not None and item.order.mirror is not None else self._route
+                decided = (
+                    self._beside.route if item.order is not None and item.order.mirror is not None else self._route
+                )
                 decided(record, item, next(kinds), snapshot, unit)
             elif item is not None:
                 self._refusals.turn_down(record, item, unit)
@@ -242,79 +218,69 @@ class Route:
         else:
             self._refusals.refuse_unread(record, bad_request(parsed, str(error)), key, unit, code=Code.INTERNAL_ERROR)
 
-    def _route(  # noqa: C901, PLR0912 - the way of a request, step by step
-        self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike
-    ) -> None:
+    def _route(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
         """Decide one attempt and send it on its way."""
-        again = asked.order
-        if again is None:
+        case = case_of(record, asked, unit.now_ms, self._default_deadline_ms)
+        if case.again is None:
             if not unit.index.recent.add(asked.parsed.request_id, unit.now_ms, self._recent_ms):
                 return
-            at_ms = request_time_ms(record, unit.now_ms)
-            deadline_at_ms = at_ms + (asked.parsed.request.router.deadline_ms or self._default_deadline_ms)
-            origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
-        else:
-            at_ms, deadline_at_ms, origin = again.at_ms, again.deadline_at_ms, again.origin
-            asked = asked if again.first is not None else replace(asked, order=None)  # it has waited for a lease
-        parsed, order = asked.parsed, asked.order
-        key = self._session_key(asked)
-        session = NO_SESSION if key is None else unit.index.session(unit, key)
-        pool = snapshot.pools.get(parsed.model)
-        if again is None:
-            self._profile(asked, kind, pool, unit)
-        paced = pool if pool is not None and pool.objective == "budget" else None
-        purse = None if paced is None else unit.index.budgets.purse(paced)
-        facts = facts_of(
-            asked,
-            kind,
-            now_ms=unit.now_ms,
-            deadline_at_ms=deadline_at_ms,
-            session=session,
-            purse=purse,
-            pace=None if order is not None or pool is None else self._pace(pool, asked, kind, snapshot, unit),
-        )
-        found = self._choose(facts, None if again is not None else parsed.request.router.priority, snapshot)
-        if (limits := self._tenants.of(facts.tenant)) is not None and isinstance(found, Choice):
-            waits = again or anew(facts, lane=self._lane, origin=origin, at_ms=at_ms)
+            self._profile(asked, kind, snapshot.pools.get(asked.parsed.model), unit)
+        facts = self._facts(case, kind, snapshot, unit)
+        found = self._choose(facts, None if case.again is not None else asked.parsed.request.router.priority, snapshot)
+        limits = self._tenants.of(facts.tenant)
+        if limits is not None and isinstance(found, Choice):
+            waits = case.again or anew(facts, lane=self._lane, origin=case.origin, at_ms=case.at_ms)
             admitted = self._gate.admit(limits, facts, found, waits, unit, headers=record.headers)
             if admitted is None:
                 return
             found = admitted
-        charged = None
-        if paced is not None and order is None and isinstance(found, Choice):
-            charged = unit.index.budgets.charge(paced, found)
-        slip = slip_of(
+        self._go(case, facts, found, snapshot, unit)
+
+    def _facts(self, case: Case, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> RequestFacts:
+        """With what the lane knows: of its session, of what its pool may spend, of how many are looked at."""
+        asked = case.asked
+        pool, key = snapshot.pools.get(asked.parsed.model), self._sessions.key(asked)
+        purse = None if pool is None or pool.objective != "budget" else unit.index.budgets.purse(pool)
+        return facts_of(
             asked,
-            found,
-            facts.slices,
-            origin=origin,
-            at_ms=at_ms,
-            deadline_at_ms=deadline_at_ms,
-            lane=self._lane,
-            charged=charged,
-            survey=None if order is not None or isinstance(found, Refusal) else self._ask(asked, deadline_at_ms, unit),
+            kind,
+            now_ms=unit.now_ms,
+            deadline_at_ms=case.deadline_at_ms,
+            session=NO_SESSION if key is None else unit.index.session(unit, key),
+            purse=purse,
+            pace=None if asked.order is not None or pool is None else self._pace(pool, asked, kind, snapshot, unit),
         )
-        signed = sign(slip, self._keyring)
-        home = unit.by_key(self._decisions, slip.request_id.encode())
-        work = None if isinstance(found, Refusal) else self._work_record(asked, found, slip, signed, home)
-        if len(signed) > MAX_SLIP_CHARACTERS or (work is not None and len(work) > MAX_WORK_BYTES):
+
+    def _go(self, case: Case, facts: RequestFacts, found: Choice | Refusal, snapshot: Snapshot, unit: UnitLike) -> None:
+        """Write what was decided: an attempt, a refusal, or that it is too large to be written."""
+        if isinstance(found, Refusal):
+            slip = slip_of(case, found, facts.slices, lane=self._lane)
+            signed = sign(slip, self._keyring)
+            if len(signed) > MAX_SLIP_CHARACTERS:
+                self._too_large(case, facts, unit)
+            else:
+                self._refusals.emit(found, slip, signed, case.record, unit)
+            return
+        asked = case.asked
+        pool, first = snapshot.pools.get(asked.parsed.model), asked.order is None
+        paced = pool if first and pool is not None and pool.objective == "budget" else None
+        charged = None if paced is None else unit.index.budgets.charge(paced, found)
+        survey = self._ask(asked, case.deadline_at_ms, unit) if first else None
+        slip = slip_of(case, found, facts.slices, lane=self._lane, charged=charged, survey=survey)
+        if not self._attempts.send(case, facts, found, slip, unit, version=snapshot.version):
             if paced is not None and charged is not None:
                 unit.index.budgets.correct(paced, Spending(pool=paced.name, requests=1, charged=charged, cost=0))
-            if limits is not None:
-                unit.index.leases.come_back(limits, place_of(origin.offset, facts.attempt), 0, unit)
-            error = bad_request(parsed, "is too large, written out")
-            self._refusals.turn_down(record, Unusable(error, asked.key, again), unit)
-        elif isinstance(found, Refusal):
-            self._refusals.emit(found, slip, signed, record, unit)
-        else:
-            assert work is not None
-            decision = decision_record(
-                facts, found, snapshot_version=snapshot.version, lane=self._lane, origin=slip.origin
-            )
-            self._emit_attempt(record, decision, signed, work, unit)
-            self._sent(found.model, home, unit, first=order is None)
-            if key is not None:
-                self._keep_session(key, facts, found, unit)
+            self._too_large(case, facts, unit)
+            return
+        self._sent(found.model, self._attempts.home(slip, unit), unit, first=first)
+        if (key := self._sessions.key(asked)) is not None:
+            self._sessions.keep(key, facts, found, unit)
+
+    def _too_large(self, case: Case, facts: RequestFacts, unit: UnitLike) -> None:
+        if (limits := self._tenants.of(facts.tenant)) is not None:
+            unit.index.leases.come_back(limits, place_of(case.origin.offset, facts.attempt), 0, unit)
+        error = bad_request(case.asked.parsed, "is too large, written out")
+        self._refusals.turn_down(case.record, Unusable(error, case.asked.key, case.again), unit)
 
     def _choose(self, facts: RequestFacts, priority: int | None, snapshot: Snapshot) -> Choice | Refusal:
         """Where the attempt goes; a new interactive request not into a queue that is too long for its ``priority``."""
@@ -362,103 +328,6 @@ class Route:
         surveys: Surveys = unit.index.surveys
         quiet = self._follower.snapshots.quiet
         return surveys.ask(template, user, quiet, lanes=self._lanes, deadline_at_ms=deadline_at_ms, unit=unit)
-
-    def _beside(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
-        """A shadow, while there is room for one, or the judge of a pair, which has been paid for already."""
-        shadows, pool, order = unit.index.shadows, asked.parsed.model, asked.order
-        assert order is not None
-        if order.reason == "shadow":
-            admitted = self._admission is not None and self._admission.calm()
-            if not admitted or not shadows.room(pool, self._shadow_limits, self._most_shadows, unit.now_ms):
-                return
-        facts = facts_of(asked, kind, now_ms=unit.now_ms, deadline_at_ms=order.deadline_at_ms)
-        found = decide(facts, snapshot)
-        if isinstance(found, Refusal):
-            return
-        charged = next((one.expected_cost_nano_usd or 0 for one in found.candidates if one.model == found.model), 0)
-        slip = slip_of(
-            asked,
-            found,
-            facts.slices,
-            origin=order.origin,
-            at_ms=order.at_ms,
-            deadline_at_ms=order.deadline_at_ms,
-            lane=self._lane,
-            charged=charged,
-        )
-        signed = sign(slip, self._keyring)
-        home = unit.by_key(self._decisions, slip.request_id.encode())
-        work = self._work_record(asked, found, slip, signed, home)
-        if len(signed) <= MAX_SLIP_CHARACTERS and len(work) <= MAX_WORK_BYTES:
-            shadows.charge(pool, charged, unit.now_ms)
-            decision = decision_record(
-                facts, found, snapshot_version=snapshot.version, lane=self._lane, origin=slip.origin
-            )
-            self._emit_attempt(record, decision, signed, work, unit)
-
-    def _emit_attempt(self, record: Any, decision: Mapping[str, Any], signed: str, work: bytes, unit: UnitLike) -> None:
-        travels, key = passed_on(record.headers), decision["request_id"].encode()
-        home = unit.by_key(self._decisions, key)
-        unit.emit(self._work_topic(decision, home, unit), key, work, headers=travels)
-        headers = [("slip", signed.encode()), *travels]
-        unit.emit(self._decisions, key, encode(decision), partition=home, headers=headers)
-
-    def _work_topic(self, decision: Mapping[str, Any], home: int, unit: UnitLike) -> str:
-        """Of the lane; behind it for what exceeds a tenant's share while there is more than enough to do."""
-        model, shares = decision["model"], self._shares
-        if shares is None:
-            return self._work[model]
-        fair, tokens = unit.index.wanting.of(shares.weights), decision["features"]["prompt_tokens"]
-        first = shares.goes_first(fair, decision["tenant"], tokens, model, home=home, unit=unit)
-        return self._work[model] if first else self._behind[model]
-
-    def _session_key(self, asked: Asked) -> bytes | None:
-        """Key of the session's row, for a first attempt in a pool whose sessions matter."""
-        options = asked.parsed.request.router
-        if asked.order is not None or not options.session or asked.parsed.model not in self._ttl_ms:
-            return None
-        return session_key(options.tenant, asked.parsed.model, options.session)
-
-    def _keep_session(self, key: bytes, facts: RequestFacts, choice: Choice, unit: UnitLike) -> None:
-        assert choice.pool is not None
-        assert choice.stratum is not None
-        assignment = facts.assignment
-        changed = assignment is None or choice.session_broke is not None
-        if choice.pool not in self._sticky:
-            assignment, changed = None, False
-        elif assignment is None or changed:
-            assignment = Assignment(
-                model=choice.model,
-                stratum=choice.stratum,
-                cohort=choice.cohort,
-                weights=choice.weights,
-                policy_version=choice.policy_version,
-            )
-        cached_for_ms = self._cache_ttl_ms[choice.model]
-        warm = warmed(facts.warm, choice.model, facts.prompt_tokens, unit.now_ms, cached_for_ms)
-        changed = changed or warm is not facts.warm
-        if assignment is not None or warm is not None or changed:
-            kept = Session(assignment, warm)
-            unit.index.keep(unit, key, kept, ttl_ms=self._ttl_ms[choice.pool], changed=changed)
-
-    def _work_record(self, asked: Asked, choice: Choice, slip: Slip, signed: str, home: int) -> bytes:
-        request = asked.parsed.request
-        checks = None if choice.trial is None or choice.pool is None else self._checks[choice.pool]
-        return encode(
-            {
-                "request_id": slip.request_id,
-                "attempt": slip.attempt,
-                "model": choice.model,
-                "provider_model": self._provider_models[choice.model],
-                "url": request.url,
-                "body": request.body,
-                "deadline_at_ms": slip.deadline_at_ms,
-                "reason": choice.reason,
-                "outcome_partition": home,
-                "slip": signed,
-                "checks": checks,
-            }
-        )
 
     def _keep_snapshot(self, snapshot: Snapshot, unit: UnitLike) -> None:
         """Write a version to the log before the lane's first decision by it, and again each day that it lasts."""

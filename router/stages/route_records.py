@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from router.contract.ids import DEFAULT_TENANT, session_hash
@@ -27,6 +28,36 @@ def request_time_ms(record: Any, now_ms: int) -> int:
     if record.timestamp_type == LOG_APPEND_TIME:
         return int(record.timestamp)
     return min(max(int(record.timestamp), now_ms - CLOCK_SKEW_MS), now_ms + CLOCK_SKEW_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An attempt to be decided. ``record``: what was read of it; ``again``: the order by which it was read; ``asked`` has none where it is a first attempt all the same, which has waited."""
+
+    record: Any
+    asked: Asked
+    again: Order | None
+    origin: Origin
+    at_ms: int
+    deadline_at_ms: int
+
+
+def case_of(record: Any, asked: Asked, now_ms: int, default_deadline_ms: int) -> Case:
+    """By the request's record, or by the order in its place."""
+    again = asked.order
+    if again is not None:
+        waited = again.first is None and again.mirror is None
+        asked = replace(asked, order=None) if waited else asked
+        return Case(record, asked, again, again.origin, again.at_ms, again.deadline_at_ms)
+    at_ms = request_time_ms(record, now_ms)
+    return Case(
+        record,
+        asked,
+        None,
+        Origin(topic=record.topic, partition=record.partition, offset=record.offset),
+        at_ms,
+        at_ms + (asked.parsed.request.router.deadline_ms or default_deadline_ms),
+    )
 
 
 def facts_of(
@@ -101,18 +132,16 @@ def form_of(asked: Asked) -> Form:
 
 
 def slip_of(
-    asked: Asked,
+    case: Case,
     found: Choice | Refusal,
     slices: tuple[str, ...],
     *,
-    origin: Origin,
-    at_ms: int,
-    deadline_at_ms: int,
     lane: Lane,
     charged: int | None = None,
     survey: Ask | None = None,
 ) -> Slip:
     """What settle must know. Of a further attempt: stratum, cohort, propensity and version of the first."""
+    asked = case.asked
     request, order = asked.parsed.request, asked.order
     first = None if order is None else order.first
     choice = None if isinstance(found, Refusal) else found
@@ -122,9 +151,9 @@ def slip_of(
         attempt=0 if choice is None else 1 if order is None else order.attempt,
         model=None if choice is None else choice.model,
         reason=None if choice is None else choice.reason,
-        origin=origin,
-        at_ms=at_ms,
-        deadline_at_ms=deadline_at_ms,
+        origin=case.origin,
+        at_ms=case.at_ms,
+        deadline_at_ms=case.deadline_at_ms,
         key=asked.key,
         tenant=request.router.tenant,
         custom_id=request.custom_id,

@@ -18,16 +18,19 @@ from typing import NamedTuple, Protocol
 import orjson
 import xxhash
 
-from router.core.facts import CACHED_FROM_TOKENS, Assignment, Warm
+from router.config import Config
+from router.core.facts import CACHED_FROM_TOKENS, Assignment, Choice, RequestFacts, Warm
 from router.kafka.unit import UnitLike
 from router.stages.due import Due
 from router.stages.route_budgets import Budgets
+from router.stages.route_intake import Asked
 from router.stages.route_leases import Leases
 from router.stages.route_paces import Paces
 from router.stages.route_profiles import Profiles
 from router.stages.route_shadows import Shadows
 from router.stages.route_shares import Wanting
 from router.stages.route_surveys import Surveys
+from router.stages.snapshot import cache_ttl_ms
 
 SESSION = b"s"
 #: Sessions a partition; beyond it the one that expires soonest is forgotten.
@@ -133,6 +136,49 @@ class RecentIds:
 
     def __len__(self) -> int:
         return len(self._seen)
+
+
+class Sessions:
+    """The stage's side: which attempts belong to a session that matters, and what is kept of one that was decided."""
+
+    def __init__(self, config: Config) -> None:
+        self._sticky = frozenset(name for name, pool in config.pools.items() if pool.sticky == "session")
+        self._cache_ttl_ms = {name: cache_ttl_ms(model) for name, model in config.models.items()}
+        self._ttl_ms = {
+            name: pool.session_ttl_s * 1000
+            for name, pool in config.pools.items()
+            if name in self._sticky or any(self._cache_ttl_ms[model] for model in pool.models)
+        }
+
+    def key(self, asked: Asked) -> bytes | None:
+        """Key of the session's row, for a first attempt in a pool whose sessions matter."""
+        options = asked.parsed.request.router
+        if asked.order is not None or not options.session or asked.parsed.model not in self._ttl_ms:
+            return None
+        return session_key(options.tenant, asked.parsed.model, options.session)
+
+    def keep(self, key: bytes, facts: RequestFacts, choice: Choice, unit: UnitLike) -> None:
+        """Remember what the session's next request is to find."""
+        assert choice.pool is not None
+        assert choice.stratum is not None
+        assignment = facts.assignment
+        changed = assignment is None or choice.session_broke is not None
+        if choice.pool not in self._sticky:
+            assignment, changed = None, False
+        elif assignment is None or changed:
+            assignment = Assignment(
+                model=choice.model,
+                stratum=choice.stratum,
+                cohort=choice.cohort,
+                weights=choice.weights,
+                policy_version=choice.policy_version,
+            )
+        cached_for_ms = self._cache_ttl_ms[choice.model]
+        warm = warmed(facts.warm, choice.model, facts.prompt_tokens, unit.now_ms, cached_for_ms)
+        changed = changed or warm is not facts.warm
+        if assignment is not None or warm is not None or changed:
+            kept = Session(assignment, warm)
+            unit.index.keep(unit, key, kept, ttl_ms=self._ttl_ms[choice.pool], changed=changed)
 
 
 def session_key(tenant: str, pool: str, session: str) -> bytes:

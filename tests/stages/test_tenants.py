@@ -12,7 +12,7 @@ from router.contract.records import Alert, Usage
 from router.core.records import TenantState
 from router.core.slip import verify
 from router.history.replay import Snapshots, Verdict, replay
-from router.stages import route
+from router.stages import route_attempts
 from router.testing import MemoryLog
 from tests.stages.system import NAMES, System
 
@@ -329,7 +329,7 @@ def test_who_waits_is_read_again_after_a_restart_and_headers_go_on():
 
 
 def test_a_request_that_waited_and_whose_work_is_too_large_is_refused_once_and_costs_nothing(monkeypatch):
-    monkeypatch.setattr(route, "MAX_WORK_BYTES", 100)
+    monkeypatch.setattr(route_attempts, "MAX_WORK_BYTES", 100)
     world = Limited(f"[tenants.acme]\nbudget_usd_per_day = {3 * COST / 1e9:.9f}")
     world.ask()
     world.go(10)
