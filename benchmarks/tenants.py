@@ -4,7 +4,8 @@
 
 A quiet tenant asks ``--rate`` times a second; a noisy one asks a hundred times as often, more than the workers can do at once, in the one partition that there is.
 Added latency is a result's ``latency_ms`` less the time of its call, of the quiet tenant: with the noisy one and without, and with the noisy one where no
-tenant has a table, so that nobody has a share. The first ten seconds do not count. Answers take 400 ms each, in four slots: fifty requests a
+tenant has a table, so that nobody has a share. A request that is refused
+counts as one that waited until its deadline. The first ten seconds do not count. Answers take 400 ms each, in four slots: fifty requests a
 second are five times what these can do, and little for the rest of the machine.
 """
 
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file
 
 from benchmarks.report import Report, finish, options
 from benchmarks.system import System, request, wait_for
+from router.contract.records import DEFAULT_DEADLINE_MS
 
 CONFIG = """
 [models.small]
@@ -65,9 +67,15 @@ def added_ms(*, tables: bool, noisy: bool, rate: float, seconds: float) -> list[
 
         if not wait_for(all_there, 120):
             raise RuntimeError(f"{len(found)} of {asked} results")
-    # A request that came to nothing took all of its time for nothing.
-    counted = [one["router"] for one in found if float(one["custom_id"].partition("-")[2]) >= SETTLING_S * rate]
-    return sorted(one["latency_ms"] - (one["attempts"][0]["latency_ms"] or 0) for one in counted)
+    return sorted(_added_ms(one) for one in found if float(one["custom_id"].partition("-")[2]) >= SETTLING_S * rate)
+
+
+def _added_ms(result: dict[str, Any]) -> float:
+    """One that is refused, or came to nothing, counts as if it had waited until its deadline."""
+    router = result["router"]
+    if result["error"] is not None:
+        return DEFAULT_DEADLINE_MS["interactive"]
+    return router["latency_ms"] - (router["attempts"][0]["latency_ms"] or 0)
 
 
 async def traffic(system: System, times: int, rate: float, seconds: float) -> int:

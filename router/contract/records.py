@@ -564,11 +564,15 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saturation:
-    """A model that has more to do than it can, at ``at_ms``: ``queued`` interactive attempts wait for a slot, ``per_s`` attempts end in a second."""
+    """A model that has more to do than it can, at ``at_ms``: ``queued`` interactive attempts wait for a slot, ``per_s`` attempts end in a second.
+
+    ``behind``: others wait behind those, since they exceed their tenants' shares.
+    """
 
     at_ms: Count
     queued: Count
     per_s: Annotated[float, Field(strict=True, ge=0.001, allow_inf_nan=False)]
+    behind: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

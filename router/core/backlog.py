@@ -6,7 +6,8 @@ number, in any group. Two things follow from it:
 - Nobody answers: the oldest attempt has waited for so long, and no outcome of the model, of whatever kind, was written meanwhile.
   Both are told up to ``read_to_ms``: what lies unread before settle is no silence.
 - How long one more request would wait: ``wait_ms``, by Little's law (L = lambda W; Little, "A proof for the queuing
-  formula", 1961), from open interactive attempts and the rate at which attempts end. Workers take interactive work first, so batch does not count.
+  formula", 1961), from open interactive attempts and the rate at which attempts end. Workers take interactive work first, so batch does not count, nor
+  does what was sent ``behind``, to the batch topic, because it exceeds its tenant's share.
 
 A lane whose last word is older than ``STALE_MS`` is not heard: it died, or has nothing open.
 """
@@ -31,7 +32,7 @@ class Backlog:
     """One model in one partition of settle. Times in ms since 1970.
 
     ``oldest_ms``: when the oldest open attempt was first seen, ``oldest_interactive_ms`` of the interactive ones; 0 without any.
-    ``answered_ms``: of the last outcome, 0 before the first.
+    ``answered_ms``: of the last outcome, 0 before the first. ``behind``: interactive ones that went behind, which are not in ``interactive``.
     """
 
     partition: int
@@ -42,10 +43,13 @@ class Backlog:
     oldest_ms: int
     answered_ms: int
     oldest_interactive_ms: int = 0
+    behind: int = 0
+    oldest_behind_ms: int = 0
 
     def to_json(self) -> dict[str, int]:
-        """An object, where ``Evidence`` is a list: both travel in ``health.counts``."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """An object, where ``Evidence`` is a list: both travel in ``health.counts``. What an earlier release does not know only where it says something."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in found.items() if value or name not in ("behind", "oldest_behind_ms")}
 
     @classmethod
     def from_json(cls, value: dict[str, int]) -> Backlog:
@@ -77,8 +81,9 @@ class Backlogs:
             self._lanes[model, kept[1]] -= 1
         for number, model in after - before:
             assert new is not None
-            self._open.setdefault(model, {})[id16, number] = (now_ms, new.slip.lane)
-            self._lanes[model, new.slip.lane] += 1
+            lane = "behind" if new.slip.behind else new.slip.lane
+            self._open.setdefault(model, {})[id16, number] = (now_ms, lane)
+            self._lanes[model, lane] += 1
 
     def answered(self, model: str, at_ms: int) -> None:
         """An outcome was read that was written at ``at_ms``."""
@@ -88,7 +93,9 @@ class Backlogs:
     def waiting(self, model: str) -> list[bytes]:
         """Ids of the requests with an open attempt on the model, interactive ones first, then the oldest."""
         found = self._open.get(model, {}).items()
-        return [id16 for lane in ("interactive", "batch") for (id16, _), (_, of_lane) in found if of_lane == lane]
+        return [
+            id16 for lane in ("interactive", "behind", "batch") for (id16, _), (_, of_lane) in found if of_lane == lane
+        ]
 
     def tell(self, partition: int, now_ms: int, read_to_ms: int) -> dict[str, Backlog]:
         """Each model with open attempts, and once more each that had some; nothing while it is too soon."""
@@ -105,8 +112,6 @@ class Backlogs:
     def _backlog(self, model: str, partition: int, now_ms: int, read_to_ms: int) -> Backlog:
         found = self._open.get(model, {}).values()
         oldest = next(iter(found), None)
-        waits = self._lanes[model, "interactive"] > 0
-        interactive = next((seen for seen, lane in found if lane == "interactive"), None) if waits else None
         return Backlog(
             partition=partition,
             at_ms=now_ms,
@@ -115,8 +120,16 @@ class Backlogs:
             batch=self._lanes[model, "batch"],
             oldest_ms=0 if oldest is None else oldest[0] or self._first_ms,
             answered_ms=self._answered.get(model, 0),
-            oldest_interactive_ms=0 if interactive is None else interactive or self._first_ms,
+            oldest_interactive_ms=self._oldest_ms(model, "interactive"),
+            behind=self._lanes[model, "behind"],
+            oldest_behind_ms=self._oldest_ms(model, "behind"),
         )
+
+    def _oldest_ms(self, model: str, lane: str) -> int:
+        if not self._lanes[model, lane]:
+            return 0
+        seen = next(seen for seen, of_lane in self._open[model].values() if of_lane == lane)
+        return seen or self._first_ms
 
 
 @dataclass(slots=True)
@@ -142,7 +155,7 @@ class Queue:
         return any(each.answered_ms > at_ms for each in self.lanes.values())
 
     def open(self, now_ms: int) -> int:
-        return sum(each.interactive + each.batch for each in self.fresh(now_ms))
+        return sum(each.interactive + each.behind + each.batch for each in self.fresh(now_ms))
 
     def wait_ms(self, now_ms: int, *, ended: int, seconds: int, call_ms: float) -> float:
         """How long an interactive request waits for a free slot, at least.

@@ -62,23 +62,25 @@ class Fair:
     def goes_first(
         self, tenant: str, tokens: int, now_ms: int, *, crowded: bool, elsewhere: Mapping[str, float]
     ) -> bool:
-        """Whether one more request of the tenant does. ``crowded``: more is open than can be done at once."""
+        """Whether one more request of the tenant would. ``crowded``: more is open than can be done at once."""
+        return not crowded or self._first[tenant].at(now_ms) <= self._share(tenant, tokens, now_ms, elsewhere)
+
+    def note(self, tenant: str, tokens: int, now_ms: int, *, first: bool) -> None:
+        """A request was wanted, and went ``first``; or behind, or was refused."""
         self._wanted[tenant].note(tokens, now_ms)
-        first = not crowded or self._first[tenant].at(now_ms) <= self._share(tenant, now_ms, elsewhere)
         if first:
             self._first[tenant].note(tokens, now_ms)
-        return first
 
     def wanted(self, now_ms: int) -> dict[str, float]:
         """Tokens a second by tenant, to be told to other lanes."""
         found = {tenant: pace.at(now_ms) for tenant, pace in self._wanted.items()}
         return {tenant: round(rate, 1) for tenant, rate in sorted(found.items()) if rate >= NOTHING}
 
-    def _share(self, tenant: str, now_ms: int, elsewhere: Mapping[str, float]) -> float:
+    def _share(self, tenant: str, tokens: int, now_ms: int, elsewhere: Mapping[str, float]) -> float:
         if now_ms - self._looked_ms >= LOOK_EVERY_MS:
             self._look(now_ms, elsewhere)
         most = next((rate for rate, name in self._most if name != tenant), 0.0)
-        here, weight = self._wanted[tenant].at(now_ms), self._weights.get(tenant, 1.0)
+        here, weight = self._wanted[tenant].at(now_ms) + tokens / WANTED_S, self._weights.get(tenant, 1.0)
         mine = here + elsewhere.get(tenant, 0.0)
         if most < NOTHING or mine <= most * weight:
             return float("inf")  # it is alone, or another one wants more

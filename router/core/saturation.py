@@ -4,6 +4,8 @@ Little's formula alone (``backlog.Queue.wait_ms``) is no proof: where load rises
 ends, and looks like a queue. So a model counts as saturated only when an interactive attempt has been open for longer than nearly all calls
 take, by ``PROOF_MS``: where slots are free none is. From then on the rate at which attempts end is the model's capacity.
 
+What exceeds a tenant's share goes behind, and waits in a queue of its own: it may be long while others need not wait at all. So each has its proof.
+
 All is said of the time up to which settle has read: should it have fallen behind, for in an overload everybody has much to do, that is still true.
 """
 
@@ -38,18 +40,24 @@ def saturation(queue: Queue, window: Sequence[Evidence], p95_ms: float | None, n
         p95_ms: Of the calls themselves.
         now_ms: The time.
     """
-    lanes = [each for each in queue.fresh(now_ms) if each.interactive]
+    lanes = [each for each in queue.fresh(now_ms) if each.interactive or each.behind]
     if p95_ms is None or not lanes:
         return None
-    if max(each.read_to_ms - each.oldest_interactive_ms for each in lanes) < p95_ms + PROOF_MS:
+    since_ms = [(each.read_to_ms, each.oldest_interactive_ms, each.oldest_behind_ms) for each in lanes]
+    waits = any(first_ms and read_to_ms - first_ms >= p95_ms + PROOF_MS for read_to_ms, first_ms, _ in since_ms)
+    waits_behind = any(ms and read_to_ms - ms >= p95_ms + PROOF_MS for read_to_ms, _, ms in since_ms)
+    if not (waits or waits_behind):
         return None
     at_ms = sum(each.read_to_ms for each in lanes) // len(lanes)
     per_s = max(_per_s(window, span_s, at_ms) for span_s in SPANS_S) or _per_s(window, LONG_SPAN_S, at_ms)
     in_hand = per_s * _call_ms(window) / 1000.0
-    queued = sum(each.interactive for each in lanes) - in_hand - 2.0 * sqrt(in_hand)
-    if per_s == 0.0 or queued < 1.0:
+    in_hand += 2.0 * sqrt(in_hand)
+    first, behind = sum(each.interactive for each in lanes), sum(each.behind for each in lanes)
+    queued = int(max(0.0, first - in_hand)) if waits else 0
+    queued_behind = int(max(0.0, behind - max(0.0, in_hand - first))) if waits_behind else 0
+    if per_s == 0.0 or not (queued or queued_behind):
         return None
-    return Saturation(at_ms=at_ms, queued=int(queued), per_s=round(per_s, 3))
+    return Saturation(at_ms=at_ms, queued=queued, per_s=round(per_s, 3), behind=queued_behind)
 
 
 def _per_s(window: Sequence[Evidence], span_s: int, at_ms: int) -> float:

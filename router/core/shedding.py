@@ -13,6 +13,9 @@ So the lowest are refused first, and those above them only when the queue has gr
 sharing: Kroener, "Comparative performance study of space priority mechanisms for ATM networks", 1990). Within a level requests go as slots
 get free: the queue stays at the level's limit, so that no slot is ever idle, and what is admitted is what the model can do.
 
+What exceeds its tenant's share (``core.fair``) goes behind, and is refused by how long it would wait there, behind everything; the others by their own queue
+alone: however much one tenant sends, it has no other one refused.
+
 What is told of a queue is some seconds old, and in a second ten times the capacity may come. So each process reckons on from what was told: what it has sent
 since comes on top, what the model has done meanwhile goes off. That is a Smith predictor ("Closer control of loops with dead time", 1957), and it
 keeps the loop from swinging. What other processes sent is unknown, but how much all of them do is told one word later: the own
@@ -40,13 +43,16 @@ MORE, LESS = 1.5, 0.5
 #: What was sent is kept in steps of so much, and for so long: a new word may be of a time long before it, where settle has fallen behind.
 STEP_MS: Final = 100
 KEPT_MS: Final = 60_000
+#: Over how long it is averaged how many go first, in seconds; and the least part of what the model does that is left for those behind.
+FIRST_S: Final = 5
+LEFT: Final = 0.1
 #: Weight of the newest word in the share that is this process's own.
 _NEWEST: Final = 0.3
 
 
 @dataclass(slots=True)
 class Queue:
-    """Of one model, as one process knows it. ``told``, said at ``said_ms``, is of the time ``told.at_ms``. ``sent``: ``[since, attempts]``; ``all_of_us``, ``mine``: attempts between two words, averaged."""
+    """Of one model, as one process knows it. ``told``, said at ``said_ms``, is of the time ``told.at_ms``. ``sent``: ``[since, attempts, those of them that went behind]``; ``all_of_us``, ``mine``: attempts between two words, averaged."""
 
     told: Saturation | None = None
     said_ms: int = 0
@@ -54,14 +60,15 @@ class Queue:
     all_of_us: float = 0.0
     mine: float = 0.0
 
-    def send(self, now_ms: int) -> None:
+    def send(self, now_ms: int, *, behind: bool = False) -> None:
         """An attempt was sent."""
         while self.sent and self.sent[0][0] < now_ms - KEPT_MS:
             self.sent.popleft()
         if self.sent and now_ms - self.sent[-1][0] < STEP_MS:
             self.sent[-1][1] += 1
+            self.sent[-1][2] += behind
         else:
-            self.sent.append([now_ms, 1])
+            self.sent.append([now_ms, 1, int(behind)])
 
     def hear(self, told: Saturation | None, said_ms: int) -> None:
         """A word was read."""
@@ -69,25 +76,31 @@ class Queue:
         if before is None or told is None or not 0 < told.at_ms - before.at_ms <= KEPT_MS // 2:
             return
         done = told.per_s * (told.at_ms - before.at_ms) / 1000.0
-        self.all_of_us += _NEWEST * (max(0.0, told.queued - before.queued + done) - self.all_of_us)
+        grown = told.queued + told.behind - before.queued - before.behind
+        self.all_of_us += _NEWEST * (max(0.0, grown + done) - self.all_of_us)
         self.mine += _NEWEST * (self._sent_since(before.at_ms, told.at_ms) - self.mine)
 
-    def wait_ms(self, now_ms: int) -> float | None:
-        """How long a request that is sent now waits for a slot; ``None`` where nobody knows."""
+    def wait_ms(self, now_ms: int, *, behind: bool = False) -> float | None:
+        """How long a request that is sent now waits for a slot, ``behind`` all others or not; ``None`` where nobody knows."""
         told = self.told
         if told is None or abs(now_ms - self.said_ms) > STALE_MS:
             return None
         others = max(1.0, self.all_of_us / self.mine) if self.mine > 0.0 else 1.0
-        sent = others * self._sent_since(told.at_ms, now_ms + 1)
-        return max(0.0, 1000.0 * (told.queued + sent) / told.per_s - max(0, now_ms - told.at_ms))
+        first = others * self._sent_since(told.at_ms, now_ms + 1, behind=False)
+        if not behind:
+            return max(0.0, 1000.0 * (told.queued + first) / told.per_s - max(0, now_ms - told.at_ms))
+        went = others * self._sent_since(told.at_ms, now_ms + 1) - first
+        first_per_s = others * self._sent_since(now_ms - 1000 * FIRST_S, now_ms + 1, behind=False) / FIRST_S
+        left_per_s = max(told.per_s - first_per_s, LEFT * told.per_s)
+        return max(0.0, 1000.0 * (told.queued + told.behind + went) / left_per_s - max(0, now_ms - told.at_ms))
 
-    def _sent_since(self, from_ms: int, to_ms: int) -> int:
-        """Attempts sent in ``from_ms <= t < to_ms``, to ``STEP_MS``."""
+    def _sent_since(self, from_ms: int, to_ms: int, *, behind: bool = True) -> int:
+        """Attempts sent in ``from_ms <= t < to_ms``, to ``STEP_MS``; with those that went ``behind`` or without."""
         total = 0
-        for at_ms, count in reversed(self.sent):
+        for at_ms, count, of_them in reversed(self.sent):
             if at_ms < from_ms:
                 break
-            total += count if at_ms < to_ms else 0
+            total += count - (0 if behind else of_them) if at_ms < to_ms else 0
         return total
 
 
@@ -103,16 +116,24 @@ class Queues:
         if told is not None or model in self._models:
             self._models.setdefault(model, Queue()).hear(told, said_ms)
 
-    def send(self, model: str, now_ms: int) -> None:
+    def send(self, model: str, now_ms: int, *, behind: bool = False) -> None:
         """An attempt was sent."""
-        self._models.setdefault(model, Queue()).send(now_ms)
+        self._models.setdefault(model, Queue()).send(now_ms, behind=behind)
 
     def refusal(
-        self, facts: RequestFacts, choice: Choice, priority: int, health: Mapping[str, HealthFacts]
+        self,
+        facts: RequestFacts,
+        choice: Choice,
+        priority: int,
+        health: Mapping[str, HealthFacts],
+        *,
+        behind: bool = False,
     ) -> Refusal | None:
-        """Why the request is not sent; ``None``: it is."""
+        """Why the request is not sent; ``None``: it is. ``behind``: where it would wait."""
         open_models = [one.model for one in choice.candidates if one.excluded is None]
-        waits = {model: wait for model in open_models if (wait := self._wait_ms(model, facts.at_ms)) is not None}
+        queues = ((model, self._models.get(model)) for model in open_models)
+        told = ((model, queue.wait_ms(facts.at_ms, behind=behind)) for model, queue in queues if queue is not None)
+        waits = {model: wait for model, wait in told if wait is not None}
         if choice.model not in waits:
             return None
         left_ms = facts.deadline_at_ms - facts.at_ms
@@ -125,10 +146,6 @@ class Queues:
         retry_s = max(1, ceil(min(waits.values()) / 1000.0))  # what waits now is served by then
         message = f"all models that may answer have too much to do; try again in {retry_s} s"
         return Refusal(Code.OVERLOADED, message, retry_s * 1000)
-
-    def _wait_ms(self, model: str, now_ms: int) -> float | None:
-        queue = self._models.get(model)
-        return None if queue is None else queue.wait_ms(now_ms)
 
 
 def _p95_ms(health: Mapping[str, HealthFacts], model: str) -> int:

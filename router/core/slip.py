@@ -74,6 +74,7 @@ class Slip:
     mirror: Mirror | None = None
     survey: Ask | None = None
     slices: tuple[str, ...] = ()
+    behind: bool = False
 
     @property
     def beside(self) -> bool:

@@ -29,7 +29,7 @@ from router.core.decide import decide
 from router.core.facts import Choice, Refusal, RequestFacts
 from router.core.records import Order, Spending, TenantNews
 from router.core.review_sample import score_of
-from router.core.slip import sign
+from router.core.slip import Slip, sign
 from router.core.snapshot import PoolFacts, Snapshot
 from router.core.survey import Ask, drawn, user_of
 from router.kafka.bodies import BodyReader
@@ -98,7 +98,7 @@ class Route:
         self._refusals = Refusals(context, lane, stage=self._name, default_deadline_ms=self._default_deadline_ms)
         self._intake = Intake(config, self._requests, self._redispatch, self._bodies)
         self._admission = Admission(context) if lane == "batch" else None
-        self._attempts = Attempts(context, lane, self._shares)
+        self._attempts = Attempts(context, lane, shared=self._shares is not None)
         self._beside = Beside(context, lane, self._attempts, self._admission)
         self._told = self._paced or self._beside.told
 
@@ -226,7 +226,8 @@ class Route:
                 return
             self._profile(asked, kind, snapshot.pools.get(asked.parsed.model), unit)
         facts = self._facts(case, kind, snapshot, unit)
-        found = self._choose(facts, None if case.again is not None else asked.parsed.request.router.priority, snapshot)
+        new = case.again is None
+        found, behind = self._choose(facts, snapshot, unit, priority=asked.parsed.request.router.priority, new=new)
         limits = self._tenants.of(facts.tenant)
         if limits is not None and isinstance(found, Choice):
             waits = case.again or anew(facts, lane=self._lane, origin=case.origin, at_ms=case.at_ms)
@@ -234,7 +235,7 @@ class Route:
             if admitted is None:
                 return
             found = admitted
-        self._go(case, facts, found, snapshot, unit)
+        self._go(case, facts, found, snapshot, unit, behind=behind)
 
     def _facts(self, case: Case, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> RequestFacts:
         """With what the lane knows: of its session, of what its pool may spend, of how many are looked at."""
@@ -251,8 +252,17 @@ class Route:
             pace=None if asked.order is not None or pool is None else self._pace(pool, asked, kind, snapshot, unit),
         )
 
-    def _go(self, case: Case, facts: RequestFacts, found: Choice | Refusal, snapshot: Snapshot, unit: UnitLike) -> None:
-        """Write what was decided: an attempt, a refusal, or that it is too large to be written."""
+    def _go(
+        self,
+        case: Case,
+        facts: RequestFacts,
+        found: Choice | Refusal,
+        snapshot: Snapshot,
+        unit: UnitLike,
+        *,
+        behind: bool,
+    ) -> None:
+        """Write what was decided: an attempt, perhaps ``behind``, a refusal, or that it is too large to be written."""
         if isinstance(found, Refusal):
             slip = slip_of(case, found, facts.slices, lane=self._lane)
             signed = sign(slip, self._keyring)
@@ -266,13 +276,13 @@ class Route:
         paced = pool if first and pool is not None and pool.objective == "budget" else None
         charged = None if paced is None else unit.index.budgets.charge(paced, found)
         survey = self._ask(asked, case.deadline_at_ms, unit) if first else None
-        slip = slip_of(case, found, facts.slices, lane=self._lane, charged=charged, survey=survey)
+        slip = slip_of(case, found, facts.slices, lane=self._lane, charged=charged, survey=survey, behind=behind)
         if not self._attempts.send(case, facts, found, slip, unit, version=snapshot.version):
             if paced is not None and charged is not None:
                 unit.index.budgets.correct(paced, Spending(pool=paced.name, requests=1, charged=charged, cost=0))
             self._too_large(case, facts, unit)
             return
-        self._sent(found.model, self._attempts.home(slip, unit), unit, first=first)
+        self._sent(facts, slip, unit, first=first)
         if (key := self._sessions.key(asked)) is not None:
             self._sessions.keep(key, facts, found, unit)
 
@@ -282,17 +292,28 @@ class Route:
         error = bad_request(case.asked.parsed, "is too large, written out")
         self._refusals.turn_down(case.record, Unusable(error, case.asked.key, case.again), unit)
 
-    def _choose(self, facts: RequestFacts, priority: int | None, snapshot: Snapshot) -> Choice | Refusal:
-        """Where the attempt goes; a new interactive request not into a queue that is too long for its ``priority``."""
-        found = decide(facts, snapshot)
-        if priority is None or self._admission is not None or isinstance(found, Refusal):
-            return found
-        return self._follower.snapshots.queues.refusal(facts, found, priority, snapshot.health) or found
+    def _choose(
+        self, facts: RequestFacts, snapshot: Snapshot, unit: UnitLike, *, priority: int, new: bool
+    ) -> tuple[Choice | Refusal, bool]:
+        """Where the attempt goes, and whether behind; a ``new`` interactive request not into a queue that is too long for its ``priority``."""
+        found, shares = decide(facts, snapshot), self._shares
+        if isinstance(found, Refusal) or self._admission is not None:
+            return found, False
+        behind = shares is not None and not shares.goes_first(facts.tenant, facts.prompt_tokens, found.model, unit)
+        queues = self._follower.snapshots.queues
+        refusal = queues.refusal(facts, found, priority, snapshot.health, behind=behind) if new else None
+        if refusal is not None and shares is not None:
+            shares.refused(facts.tenant, facts.prompt_tokens, unit)
+        return refusal or found, behind
 
-    def _sent(self, model: str, home: int, unit: UnitLike, *, first: bool) -> None:
-        """Count what was sent, where that decides what may follow."""
+    def _sent(self, facts: RequestFacts, slip: Slip, unit: UnitLike, *, first: bool) -> None:
+        """Count what was sent, where that decides what may follow. ``first``: it is the request's first attempt."""
+        home = self._attempts.home(slip, unit)
         if self._admission is None:
-            self._follower.snapshots.queues.send(model, unit.now_ms)
+            assert slip.model is not None
+            self._follower.snapshots.queues.send(slip.model, unit.now_ms, behind=slip.behind)
+            if self._shares is not None:
+                self._shares.sent(facts.tenant, facts.prompt_tokens, unit, first=not slip.behind, home=home)
         elif first:
             self._admission.note(home, unit.now_ms)
 

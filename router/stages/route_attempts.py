@@ -1,6 +1,6 @@
 """How an attempt leaves route: its decision and its work, both with the same signed slip, in one transaction.
 
-What exceeds a tenant's share while there is more than enough to do goes behind the lane, to the model's batch topic.
+What exceeds a tenant's share while there is more than enough to do goes ``behind`` the lane, to the model's batch topic.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from router.stages.headers import passed_on
 from router.stages.route_intake import Asked
 from router.stages.route_records import Case
 from router.stages.route_refusals import MAX_SLIP_CHARACTERS
-from router.stages.route_shares import Shares
 from router.stages.snapshot import checks_of
 
 #: Room for all of a work record but body and slip, below the topic's limit of 3 MiB.
@@ -25,19 +24,18 @@ MAX_WORK_BYTES = 3 * MIB - 64 * 1024
 
 
 class Attempts:
-    """Of one lane. ``outputs``: the topics that it writes."""
+    """Of one lane. ``outputs``: the topics that it writes. ``shared``: tenants have shares, so that an attempt may go behind."""
 
-    def __init__(self, context: Context, lane: Lane, shares: Shares | None) -> None:
+    def __init__(self, context: Context, lane: Lane, *, shared: bool) -> None:
         config, names = context.config, context.names
         self._lane: Lane = lane
         self._keyring = context.keyring
-        self._shares = shares
         self._decisions = names.of("decisions")
         self._work = {model: names.work(model, lane) for model in config.models}
         self._behind = {model: names.work(model, "batch") for model in config.models}
         self._provider_models = {name: model.provider_model for name, model in config.models.items()}
         self._checks = {name: checks_of(pool, config.models) for name, pool in config.pools.items()}
-        behind = () if shares is None else self._behind.values()
+        behind = self._behind.values() if shared else ()
         self.outputs = frozenset({self._decisions, *self._work.values(), *behind})
 
     def home(self, slip: Slip, unit: UnitLike) -> int:
@@ -54,19 +52,11 @@ class Attempts:
             return False
         decision = decision_record(facts, choice, snapshot_version=version, lane=self._lane, origin=slip.origin)
         travels, key = passed_on(case.record.headers), slip.request_id.encode()
-        unit.emit(self._topic(facts, choice.model, home, unit), key, work, headers=travels)
+        topics = self._behind if slip.behind else self._work
+        unit.emit(topics[choice.model], key, work, headers=travels)
         headers = [("slip", signed.encode()), *travels]
         unit.emit(self._decisions, key, encode(decision), partition=home, headers=headers)
         return True
-
-    def _topic(self, facts: RequestFacts, model: str, home: int, unit: UnitLike) -> str:
-        """Of the lane; behind it for what exceeds a tenant's share while there is more than enough to do."""
-        shares = self._shares
-        if shares is None:
-            return self._work[model]
-        fair = unit.index.wanting.of(shares.weights)
-        first = shares.goes_first(fair, facts.tenant, facts.prompt_tokens, model, home=home, unit=unit)
-        return self._work[model] if first else self._behind[model]
 
     def _work_record(self, asked: Asked, choice: Choice, slip: Slip, signed: str, home: int) -> bytes:
         request = asked.parsed.request

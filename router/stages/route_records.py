@@ -139,6 +139,7 @@ def slip_of(
     lane: Lane,
     charged: int | None = None,
     survey: Ask | None = None,
+    behind: bool = False,
 ) -> Slip:
     """What settle must know. Of a further attempt: stratum, cohort, propensity and version of the first."""
     asked = case.asked
@@ -175,6 +176,7 @@ def slip_of(
         mirror=None if order is None else order.mirror,
         survey=survey,
         slices=slices,
+        behind=behind,
     )
 
 

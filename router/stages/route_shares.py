@@ -40,14 +40,25 @@ class Shares(Follower):
         self._in_all = 0
         super().__init__(context.client, (self._load, self.topic), self._take, confirms=False)
 
-    def goes_first(self, fair: Fair, tenant: str, tokens: int, model: str, *, home: int, unit: UnitLike) -> bool:
-        """Whether an attempt on ``model`` does; it counts from here on. ``home``: settle's partition of the request."""
-        table = tenant if tenant in self.weights else OTHER
+    def goes_first(self, tenant: str, tokens: int, model: str, unit: UnitLike) -> bool:
+        """Whether an attempt on ``model`` would."""
         crowded = self._in_all > self._slots[model]
+        elsewhere = self._elsewhere(unit) if crowded else {}
+        fair = unit.index.wanting.of(self.weights)
+        return bool(fair.goes_first(self._table(tenant), tokens, unit.now_ms, crowded=crowded, elsewhere=elsewhere))
+
+    def refused(self, tenant: str, tokens: int, unit: UnitLike) -> None:
+        """It was wanted all the same."""
+        unit.index.wanting.of(self.weights).note(self._table(tenant), tokens, unit.now_ms, first=False)
+
+    def sent(self, tenant: str, tokens: int, unit: UnitLike, *, first: bool, home: int) -> None:
+        """It was sent, and counts from here on. ``home``: settle's partition of the request."""
         self._sent[home] += 1
         self._in_all += 1
-        elsewhere = self._elsewhere(unit) if crowded else {}
-        return fair.goes_first(table, tokens, unit.now_ms, crowded=crowded, elsewhere=elsewhere)
+        unit.index.wanting.of(self.weights).note(self._table(tenant), tokens, unit.now_ms, first=first)
+
+    def _table(self, tenant: str) -> str:
+        return tenant if tenant in self.weights else OTHER
 
     def _elsewhere(self, unit: UnitLike) -> Mapping[str, float]:
         found: defaultdict[str, float] = defaultdict(float)

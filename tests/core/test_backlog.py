@@ -33,6 +33,24 @@ def lane(partition=0, **changed):
     return Backlog(partition=partition, **(told | changed))
 
 
+def test_what_exceeds_a_share_is_counted_apart_and_is_no_queue_of_the_others():
+    backlogs = Backlogs()
+    for number, behind in enumerate((True, False, True)):
+        row = replace(row_of(try_of(1)), slip=replace(FIRST, behind=behind))
+        backlogs.changed(bytes([number] * 16), None, row, T0 + number)
+    found = backlogs.tell(0, T0 + 9, T0 + 9)["small"]
+    assert (found.interactive, found.behind, found.oldest_interactive_ms, found.oldest_behind_ms) == (1, 2, T0 + 1, T0)
+    assert Backlog.from_json(found.to_json()) == found
+    assert backlogs.waiting("small") == [bytes([number] * 16) for number in (1, 0, 2)]
+    queue = Queue({0: found})
+    assert queue.open(T0 + 9) == 3
+    assert queue.wait_ms(T0 + 9, ended=30, seconds=30, call_ms=0.0) == 1000.0
+
+
+def test_an_earlier_release_reads_what_is_told_where_nothing_went_behind():
+    assert "behind" not in lane().to_json()
+
+
 def test_counts_are_those_of_the_rows_whatever_happened():
     chance, backlogs, rows, now = random.Random(1), Backlogs(), {}, T0
     for _ in range(3_000):

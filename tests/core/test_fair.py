@@ -9,6 +9,12 @@ from router.core.fair import LOOK_EVERY_MS, MARGIN, Fair
 NOW_MS = 1_770_000_000_000
 
 
+def ask(fair, tenant, tokens, now_ms, **how):
+    first = fair.goes_first(tenant, tokens, now_ms, **how)
+    fair.note(tenant, tokens, now_ms, first=first)
+    return first
+
+
 def played(rates, *, weights=None, crowded=True, elsewhere=None, seconds=60):
     """Requests of one token, so many a second of each tenant, evenly; of each tenant the share that went first after a while."""
     fair = Fair(weights or {})
@@ -19,7 +25,7 @@ def played(rates, *, weights=None, crowded=True, elsewhere=None, seconds=60):
             due[tenant] += rate * 0.005
             while due[tenant] >= 1:
                 due[tenant] -= 1
-                first = fair.goes_first(tenant, 1, NOW_MS + ms, crowded=crowded, elsewhere=elsewhere or {})
+                first = ask(fair, tenant, 1, NOW_MS + ms, crowded=crowded, elsewhere=elsewhere or {})
                 if ms > 30_000:
                     asked[tenant] += 1
                     went[tenant] += first
@@ -59,14 +65,14 @@ def test_whoever_wants_less_than_another_goes_first(rates, tokens):
     fair = Fair({})
     for tenant, rate in rates.items():
         for _ in range(rate):
-            fair.goes_first(tenant, tokens, NOW_MS, crowded=True, elsewhere={})
+            ask(fair, tenant, tokens, NOW_MS, crowded=True, elsewhere={})
     least = min(rates, key=lambda tenant: rates[tenant])
     if rates[least] + 1 < max(rates.values()):
-        assert fair.goes_first(least, tokens, NOW_MS + LOOK_EVERY_MS, crowded=True, elsewhere={})
+        assert ask(fair, least, tokens, NOW_MS + LOOK_EVERY_MS, crowded=True, elsewhere={})
 
 
 def test_who_has_gone_is_forgotten():
     fair = Fair({})
-    fair.goes_first("a", 100, NOW_MS, crowded=True, elsewhere={})
+    ask(fair, "a", 100, NOW_MS, crowded=True, elsewhere={})
     assert fair.wanted(NOW_MS) == {"a": 10.0}
     assert fair.wanted(NOW_MS + 100_000) == {}

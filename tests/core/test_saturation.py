@@ -21,7 +21,7 @@ def ended(per_s, seconds=10, call_ms=400):
     return window
 
 
-def waiting(open_, age_ms, batch=0):
+def waiting(open_, age_ms, batch=0, behind=0, behind_age_ms=0):
     queue = Queue()
     queue.take(
         Backlog(
@@ -32,7 +32,9 @@ def waiting(open_, age_ms, batch=0):
             batch=batch,
             oldest_ms=T0 - 90_000,
             answered_ms=T0,
-            oldest_interactive_ms=T0 - 50 - age_ms,
+            oldest_interactive_ms=T0 - 50 - age_ms if open_ else 0,
+            behind=behind,
+            oldest_behind_ms=T0 - 50 - behind_age_ms if behind else 0,
         )
     )
     return queue
@@ -42,6 +44,15 @@ def test_a_model_is_saturated_when_something_waits_for_longer_than_calls_take():
     found = saturation(waiting(300, 5_000), ended(50), 450.0, T0)
     assert (found.per_s, found.at_ms) == (50.0, T0 - 50)
     assert found.queued == pytest.approx(300 - 20 - 2 * 20**0.5, abs=1)
+
+
+def test_what_waits_behind_is_no_queue_of_those_who_go_first():
+    found = saturation(waiting(5, 300, behind=300, behind_age_ms=5_000), ended(50), 450.0, T0)
+    assert found.queued == 0
+    assert found.behind == pytest.approx(300 - (20 + 2 * 20**0.5 - 5), abs=1)
+    both = saturation(waiting(300, 5_000, behind=90, behind_age_ms=5_000), ended(50), 450.0, T0)
+    assert (both.queued, both.behind) == (saturation(waiting(300, 5_000), ended(50), 450.0, T0).queued, 90)
+    assert saturation(waiting(0, 0, behind=300, behind_age_ms=300), ended(50), 450.0, T0) is None
 
 
 def test_many_open_ones_are_no_queue_while_none_is_older_than_a_call():

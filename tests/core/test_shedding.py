@@ -15,7 +15,7 @@ from router.core.decide import decide
 from router.core.evidence import Evidence
 from router.core.facts import Choice
 from router.core.health import ModelHealth
-from router.core.shedding import KEPT_MS, LESS, MORE, STALE_MS, STEP_MS, Queues
+from router.core.shedding import FIRST_S, KEPT_MS, LESS, MORE, STALE_MS, STEP_MS, Queues
 from router.core.shedding import Queue as Known
 from router.core.snapshot import HealthFacts
 from tests.core.routing import AT_MS, facts, health, order, snapshot
@@ -24,8 +24,8 @@ LIMIT_S = 5.0
 T0 = 1_750_000_000_000
 
 
-def told(wait_s, per_s=50.0, at_ms=AT_MS):
-    return Saturation(at_ms=at_ms, queued=round(wait_s * per_s), per_s=per_s)
+def told(wait_s, per_s=50.0, at_ms=AT_MS, behind_s=0.0):
+    return Saturation(at_ms=at_ms, queued=round(wait_s * per_s), per_s=per_s, behind=round(behind_s * per_s))
 
 
 def queues_of(**waits):
@@ -35,12 +35,12 @@ def queues_of(**waits):
     return queues
 
 
-def refusal(queues, priority=0, *, snap=None, **changed):
+def refusal(queues, priority=0, *, snap=None, behind=False, **changed):
     snap = snap or snapshot()
     asked = facts(**changed)
     choice = decide(asked, snap)
     assert isinstance(choice, Choice)
-    return queues.refusal(asked, choice, priority, snap.health)
+    return queues.refusal(asked, choice, priority, snap.health, behind=behind)
 
 
 FULL = {"small": 9.0, "mid": 12.0, "large": 20.0}
@@ -57,6 +57,27 @@ def test_one_that_has_room_or_of_which_nobody_knows_is_enough():
     assert refusal(queues_of(**FULL | {"small": 4.9})) is None
     assert refusal(queues_of(small=9.0, mid=9.0)) is None
     assert refusal(Queues(LIMIT_S)) is None
+
+
+def test_a_long_queue_behind_refuses_only_who_goes_there():
+    queues = Queues(LIMIT_S)
+    for name in FULL:
+        queues.hear(name, told(1.0, behind_s=LIMIT_S), AT_MS)
+    assert refusal(queues) is None
+    assert refusal(queues, behind=True).message == "all models that may answer have too much to do; try again in 6 s"
+
+
+def test_what_was_sent_behind_since_holds_up_nobody_else():
+    known = Known()
+    known.hear(told(0.0, behind_s=1.0), AT_MS)
+    for _ in range(50):
+        known.send(AT_MS, behind=True)
+    assert known.wait_ms(AT_MS) == 0.0
+    assert known.wait_ms(AT_MS, behind=True) == pytest.approx(2000)
+    for _ in range(FIRST_S * 25):
+        known.send(AT_MS)
+    assert known.wait_ms(AT_MS) == pytest.approx(1000 * FIRST_S * 25 / 50)
+    assert known.wait_ms(AT_MS, behind=True) == pytest.approx(4000), "half of what is done is left for those behind"
 
 
 def test_a_model_that_may_not_answer_is_no_way_out():

@@ -66,10 +66,10 @@ def test_of_a_shadow_it_says_what_is_mirrored():
         assert slip.beside == (one is not None)
 
 
-def test_it_says_the_slices_and_one_of_an_earlier_release_says_none():
-    slip = replace(SLIP, slices=("language=cyrillic", "length=short"))
+def test_it_says_the_slices_and_whether_it_went_behind_and_one_of_an_earlier_release_says_neither():
+    slip = replace(SLIP, slices=("language=cyrillic", "length=short"), behind=True)
     assert verify(sign(slip, RING), RING) == slip
-    earlier = to_list(slip)[:-1]
+    earlier = to_list(slip)[:-2]
     assert from_list(earlier) == SLIP
 
 

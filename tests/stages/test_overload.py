@@ -49,9 +49,13 @@ class Narrow(System):
             for _ in range((step + 1) * per_s // 10 - step * per_s // 10):
                 self.asked += 1
                 self.ask(f"r-{self.asked}", key=KEYS[self.asked % 4], **changed)
-            self._serve()
-            self.log.advance(STEP_MS)
+            self.go_on()
         return self
+
+    def go_on(self):
+        """One step."""
+        self._serve()
+        self.log.advance(STEP_MS)
 
     def _serve(self):
         while self.now_open and self.now_open[0][0] <= self.clock():
@@ -226,3 +230,30 @@ def test_health_says_how_much_waits_and_how_much_is_done():
     world.go(60)
     found = [orjson.loads(record.value) for record in world.log.records(NAMES.of("health"))]
     assert found[-1]["saturated"] is None
+
+
+TABLES = """
+[tenants.noisy]
+[tenants.quiet]
+"""
+
+
+def test_a_tenant_that_sends_far_too_much_has_no_other_one_refused_and_is_served_with_what_is_left():
+    """Fifty times the other one's traffic, five times what can be done: what exceeds its share waits behind, and is refused by that queue."""
+    world = Narrow(CONFIG.replace("[models.small]", "[models.small]\nconcurrency = 4") + TABLES)
+    for second in range(60):
+        for step in range(10):
+            for number in range(5):
+                world.ask(f"noisy-{second}-{step}-{number}", key=KEYS[number % 4], router={"tenant": "noisy"})
+            if not step:
+                world.ask(f"quiet-{second}", key=KEYS[second % 4], router={"tenant": "quiet"})
+            world.go_on()
+    world.go(60)
+    of = {name: Counter() for name in ("noisy", "quiet")}
+    for one in world.results().values():
+        of[one.router.tenant][one.error.code if one.error else "ok"] += 1
+    assert of["quiet"] == {"ok": 60}
+    assert set(of["noisy"]) == {"ok", "overloaded"}, "nothing dies in the queue"
+    assert of["noisy"].total() == 3_000
+    assert of["noisy"]["ok"] > 0.8 * 60 * 9, "no slot is idle"
+    assert world.replayed()[Verdict.DIFFERENT] == 0
