@@ -14,7 +14,8 @@
   ``ready`` and ``readable`` asked (``holds`` is not: a stage is never behind here), ticks in every partition, outputs and
   rows visible after the turn, all or nothing.
 - ``restart`` forgets what a process keeps in memory and rebuilds rows from the compacted changelog, and the index.
-- Followers and body readers among a stage's resources read this log; other resources are left alone.
+- Followers and body readers among a stage's resources read this log, and what is done beside the lanes (``Aside``) is done after each
+  pass; other resources are left alone.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import xxhash
 from aiokafka import ConsumerRecord
 from faust.types import TP
 
+from router.kafka.aside import Aside
 from router.kafka.bodies import BodyReader, Place
 from router.kafka.follow import Follower
 from router.kafka.horizon import Ends, Horizon
@@ -87,6 +89,7 @@ class MemoryLog:
         self._written: dict[tuple[str, int, int], int] = {}
         self._lanes: dict[str, list[_Lane]] = {}
         self._followers: dict[Follower, defaultdict[Where, int]] = {}
+        self._asides: list[Aside[Any]] = []
         for stage in stages:
             self.add(stage)
 
@@ -135,7 +138,8 @@ class MemoryLog:
         for _ in range(MOST_PASSES):
             fed = self._feed_followers()
             acted = [lane.turn() for lanes in list(self._lanes.values()) for lane in lanes]
-            if not fed and not any(acted):
+            worked = [elsewhere(aside.work_off()) for aside in self._asides if aside.asked]
+            if not fed and not any(acted) and not any(worked):
                 return
         raise RuntimeError(f"a stage still acts after {MOST_PASSES} passes: does a tick emit every time?")
 
@@ -167,6 +171,8 @@ class MemoryLog:
                 self._followers.setdefault(resource, defaultdict(int))  # stages of a process may share it
             elif isinstance(resource, BodyReader):
                 resource.read_from(self._at)
+            elif isinstance(resource, Aside) and resource not in self._asides:
+                self._asides.append(resource)
         self._feed_followers()
 
     def _at(self, place: Place) -> ConsumerRecord | None:

@@ -123,7 +123,7 @@ def test_nobody_but_route_and_settle_and_their_workers_may_write_what_results_ar
         "decisions": {"route"},
         "outcomes": {"worker"},
         "results": {"settle"},
-        "redispatch": {"settle"},
+        "redispatch": {"route", "settle"},
         "weights": {"learn"},
         "control": {"watch", "people"},
         "requests": {"users"},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from router.core.tokens import EXACT_BYTES, NOTHING, Ids, TokenCount, count, count_all, read
+from router.core.tokens import EXACT_BYTES, NOTHING, Ids, TokenCount, count, count_all, looked_at, read
 
 #: Capabilities that a request can need; models declare theirs by these names.
 TOOLS, IMAGES, JSON_SCHEMA, LOGPROBS = "tools", "images", "json_schema", "logprobs"
@@ -51,6 +51,11 @@ class Prompt:
         first, end = self.user
         return self.texts[first] if end - first == 1 else "\n".join(self.texts[first:end])
 
+    @property
+    def chars(self) -> int:
+        """Characters of all texts."""
+        return sum(map(len, self.texts))
+
     def read(self) -> tuple[TokenCount, Ids]:
         """Prompt tokens of the whole, and the ids of what is looked at of the last user message (``tokens.read``).
 
@@ -61,10 +66,17 @@ class Prompt:
             return self.tokens(), read(self.last_user_text)[1]
         parts = [read(text) for text in self.texts[first:end]]
         found = sum((tokens for tokens, _ in parts), TokenCount(0))
-        ids = parts[0][1] if len(parts) == 1 else np.concatenate([NOTHING, *(seen for _, seen in parts)])
+        ids = _together([seen for _, seen in parts])
         if len(self.texts) > end - first:
             found += _tokens(self.texts[:first] + self.texts[end:], exact=False)
         return self._with_frame(found), ids
+
+    def looked_at(self) -> Ids:
+        """The ids that ``read`` gives, for where the tokens are known: in no time, however long the prompt is."""
+        first, end = self.user
+        if end - first > _APART:
+            return looked_at(self.last_user_text)
+        return _together([looked_at(text) for text in self.texts[first:end]])
 
     def tokens(self, *, exact: bool = False) -> TokenCount:
         """Prompt tokens of the whole; ``exact``: as many texts as are not too many are counted whole."""
@@ -73,6 +85,10 @@ class Prompt:
     def _with_frame(self, found: TokenCount) -> TokenCount:
         extra = self.frame_tokens + self.images * IMAGE_TOKENS
         return TokenCount(found.tokens + extra, found.estimated or self.images > 0)
+
+
+def _together(parts: list[Ids]) -> Ids:
+    return parts[0] if len(parts) == 1 else np.concatenate([NOTHING, *parts])
 
 
 def _tokens(texts: list[str], *, exact: bool) -> TokenCount:

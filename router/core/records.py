@@ -35,7 +35,7 @@ class Order:
     ``last_error`` is the code that the result will carry if nothing is left to try.
 
     Route gives itself one, too (``parked_ms``: when the request began to wait for its tenant's lease): settle's again, or that of a first attempt, with
-    reason ``routed`` and without ``first``.
+    reason ``routed`` and without ``first``. One whose prompt was counted meanwhile says so: ``counted`` prompt tokens, by estimate where ``counted_inexact``.
     """
 
     request_id: str
@@ -53,6 +53,8 @@ class Order:
     mirror: Mirror | None = None
     parked_ms: int | None = None
     chain: tuple[str, ...] = ()
+    counted: int | None = None
+    counted_inexact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,6 +136,17 @@ def read(text: str, *, exact: bool = False) -> tuple[TokenCount, Ids]:
     return _sampled(text)
 
 
+def looked_at(text: str) -> Ids:
+    """The ids that ``read`` gives, for where the count is known: of a long text in no time.
+
+    >>> looked_at("Hello, world")
+    array([13225,    11,  2375], dtype=uint32)
+    """
+    if len(text) <= WHOLE_CHARS or _bytes(text) <= EXACT_BYTES:
+        return read(text)[1]
+    return _both_ends(text)[2]
+
+
 def count(text: str, *, exact: bool = False) -> TokenCount:
     """Tokens of one text, as ``read`` has them.
 
@@ -186,8 +197,7 @@ def _chunks(text: str) -> Iterator[tuple[str, bool]]:
 
 def _sampled(text: str) -> tuple[TokenCount, Ids]:
     """Both ends, and tokens a byte in evenly spread samples between them, times the bytes there. The ids: of the ends."""
-    first, last = _near_cut(text, END_CHARS), _near_cut(text, len(text) - END_CHARS)
-    ids = np.concatenate([encode(text[:first]), encode(text[last:])])
+    first, last, ids = _both_ends(text)
     middle = text[first:last]
     encoded = middle.encode("utf-8", "surrogatepass")
     size = max(1, SAMPLE_CHARS * len(middle) // len(encoded))
@@ -199,6 +209,12 @@ def _sampled(text: str) -> tuple[TokenCount, Ids]:
     tokens = sum(len(encode(sample)) for sample in samples)
     between = min(round(tokens * len(encoded) / sum(map(_bytes, samples))), len(encoded))
     return TokenCount(len(ids) + between, estimated=True), ids
+
+
+def _both_ends(text: str) -> tuple[int, int, Ids]:
+    """Where the first end of a long text ends and the last one begins, and the ids of both."""
+    first, last = _near_cut(text, END_CHARS), _near_cut(text, len(text) - END_CHARS)
+    return first, last, np.concatenate([encode(text[:first]), encode(text[last:])])
 
 
 def _near_cut(text: str, place: int) -> int:

@@ -11,6 +11,7 @@ Rules
 - Whatever would make a record that no broker takes is refused here, where it can be said.
 - Where all models have too much to do, new interactive requests are refused (``core/shedding``); batch stays unread.
 - A shadow, or the judge of a pair, comes after the result: where it cannot be sent it is dropped, and nobody is told.
+- A prompt whose exact count matters and takes long is counted beside the lane, and its request read again (``route_counts``).
 - What a tenant with limits may not use is refused; what may come in time waits in the table and is read again (``route_leases``).
 """
 
@@ -32,6 +33,7 @@ from router.core.review_sample import score_of
 from router.core.slip import Slip, sign
 from router.core.snapshot import PoolFacts, Snapshot
 from router.core.survey import Ask, drawn, user_of
+from router.kafka.aside import Aside
 from router.kafka.bodies import BodyReader
 from router.kafka.stage import Stage
 from router.kafka.table import DictRows
@@ -43,6 +45,7 @@ from router.stages.context import Context
 from router.stages.leases import Leases as Owners
 from router.stages.route_attempts import Attempts
 from router.stages.route_beside import Beside
+from router.stages.route_counts import MAX_WAITING, Counting, Counts, exactly
 from router.stages.route_intake import Asked, Intake, Unusable, bad_request, key_that_fits, read_order
 from router.stages.route_leases import Gate, place_of
 from router.stages.route_paces import Paces, name_of
@@ -60,6 +63,8 @@ from router.stages.tenants import Tenants
 RECENT_MS = 60_000
 
 SESSIONS_A_TICK = 500
+
+TOO_MANY_TO_COUNT = Refusal(Code.OVERLOADED, "too many long prompts wait to be counted; try again in 10 s")
 
 
 class Route:
@@ -95,6 +100,8 @@ class Route:
         self._default_deadline_ms = DEFAULT_DEADLINE_MS[lane]
         self._follower = follower
         self._bodies = BodyReader(context.client, names.bodies())
+        self._counting: Counting = Aside(self._bodies, exactly)
+        self._to_count: dict[int, int] = {}
         self._refusals = Refusals(context, lane, stage=self._name, default_deadline_ms=self._default_deadline_ms)
         self._intake = Intake(config, self._requests, self._redispatch, self._bodies)
         self._admission = Admission(context) if lane == "batch" else None
@@ -103,7 +110,7 @@ class Route:
         self._told = self._paced or self._beside.told
 
     def stage(self) -> Stage:
-        own = [one for one in (self._admission, self._shares) if one is not None]
+        own = [one for one in (self._counting, self._admission, self._shares) if one is not None]
         return Stage(
             name=self._group,
             sources=(
@@ -119,7 +126,8 @@ class Route:
                     self._dead,
                     self._paces,
                     self._profiles,
-                    *((self._redispatch, self._wanted) if self._tenants else ()),
+                    self._redispatch,
+                    *((self._wanted,) if self._tenants else ()),
                     *((self._shares.topic,) if self._shares is not None else ()),
                 }
             ),
@@ -136,8 +144,10 @@ class Route:
         )
 
     def readable(self, tp: Any) -> bool:
-        """New batch requests wait while enough are in work; further attempts never do."""
-        return tp.topic != self._requests or self._admission is None or self._admission.open()
+        """New batch requests wait while enough are in work, or to be counted; further attempts never do."""
+        if tp.topic != self._requests or self._admission is None:
+            return True
+        return self._admission.open() and self._to_count.get(tp.partition, 0) < MAX_WAITING
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:
         snapshot = self._follower.snapshots.current(unit.now_ms)
@@ -173,26 +183,36 @@ class Route:
 
     def _decide(self, batch: Batch, snapshot: Snapshot, unit: UnitLike) -> None:
         self._keep_snapshot(snapshot, unit)
-        asked = [item for item in batch.prepared if isinstance(item, Asked)]
+        asked = [item for item in batch.prepared if isinstance(item, Asked) and item.uncounted is None]
         kinds = iter(
             self._follower.snapshots.taxonomy.of(
                 [Asking(one.parsed.model, one.seen, one.tokens.tokens) for one in asked]
             )
         )
         for record, item in zip(batch.records, batch.prepared, strict=True):
-            if isinstance(item, Asked):
-                decided = (
-                    self._beside.route if item.order is not None and item.order.mirror is not None else self._route
-                )
-                decided(record, item, next(kinds), snapshot, unit)
-            elif item is not None:
+            if isinstance(item, Unusable):
                 self._refusals.turn_down(record, item, unit)
+            elif item is not None:
+                case = case_of(record, item, unit.now_ms, self._default_deadline_ms)
+                kind = None if item.uncounted is not None else next(kinds)
+                if case.again is None and not unit.index.recent.add(
+                    item.parsed.request_id, unit.now_ms, self._recent_ms
+                ):
+                    continue  # a duplicate
+                if kind is None:
+                    self._let_wait(case, unit)
+                elif case.mirrored:
+                    self._beside.route(case, kind, snapshot, unit)
+                else:
+                    self._route(case, kind, snapshot, unit)
 
     def tick(self, now_ms: int, unit: UnitLike) -> None:
         """Sessions that were idle for too long are forgotten, users who were asked are let go."""
         del now_ms
         unit.index.expire(unit, SESSIONS_A_TICK)
         unit.index.surveys.free(unit)
+        unit.index.counts.tick(self._counting, self._redispatch, unit)
+        self._to_count[unit.partition] = len(unit.index.counts)
         if self._tenants:
             unit.index.leases.tick(self._tenants, self._redispatch, unit)
             unit.index.leases.tell(self._tenants, self._wanted, self._lane, unit, look=True)
@@ -218,20 +238,29 @@ class Route:
         else:
             self._refusals.refuse_unread(record, bad_request(parsed, str(error)), key, unit, code=Code.INTERNAL_ERROR)
 
-    def _route(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
+    def _let_wait(self, case: Case, unit: UnitLike) -> None:
+        """Until its prompt is counted; where too many wait it is refused, but batch requests are left unread before that."""
+        counts: Counts = unit.index.counts
+        asked = case.asked
+        assert asked.uncounted is not None
+        tenant, chars = asked.parsed.request.router.tenant, asked.uncounted.chars
+        if self._admission is not None or counts.room(tenant, chars):
+            order = case.again or anew(case, lane=self._lane)
+            counts.wait(order, tenant=tenant, chars=chars, headers=case.record.headers, unit=unit)
+        elif not case.mirrored:
+            self._refuse(case, TOO_MANY_TO_COUNT, asked.slices, unit)
+
+    def _route(self, case: Case, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
         """Decide one attempt and send it on its way."""
-        case = case_of(record, asked, unit.now_ms, self._default_deadline_ms)
-        if case.again is None:
-            if not unit.index.recent.add(asked.parsed.request_id, unit.now_ms, self._recent_ms):
-                return
+        asked, new = case.asked, case.is_new
+        if new:
             self._profile(asked, kind, snapshot.pools.get(asked.parsed.model), unit)
         facts = self._facts(case, kind, snapshot, unit)
-        new = case.again is None
         found, behind = self._choose(facts, snapshot, unit, priority=asked.parsed.request.router.priority, new=new)
         limits = self._tenants.of(facts.tenant)
         if limits is not None and isinstance(found, Choice):
-            waits = case.again or anew(facts, lane=self._lane, origin=case.origin, at_ms=case.at_ms)
-            admitted = self._gate.admit(limits, facts, found, waits, unit, headers=record.headers)
+            waits = case.again or anew(case, lane=self._lane)
+            admitted = self._gate.admit(limits, facts, found, waits, unit, headers=case.record.headers)
             if admitted is None:
                 return
             found = admitted
@@ -264,12 +293,7 @@ class Route:
     ) -> None:
         """Write what was decided: an attempt, perhaps ``behind``, a refusal, or that it is too large to be written."""
         if isinstance(found, Refusal):
-            slip = slip_of(case, found, facts.slices, lane=self._lane)
-            signed = sign(slip, self._keyring)
-            if len(signed) > MAX_SLIP_CHARACTERS:
-                self._too_large(case, facts, unit)
-            else:
-                self._refusals.emit(found, slip, signed, case.record, unit)
+            self._refuse(case, found, facts.slices, unit)
             return
         asked = case.asked
         pool, first = snapshot.pools.get(asked.parsed.model), asked.order is None
@@ -280,17 +304,27 @@ class Route:
         if not self._attempts.send(case, facts, found, slip, unit, version=snapshot.version):
             if paced is not None and charged is not None:
                 unit.index.budgets.correct(paced, Spending(pool=paced.name, requests=1, charged=charged, cost=0))
-            self._too_large(case, facts, unit)
+            self._too_large(case, unit)
             return
         self._sent(facts, slip, unit, first=first)
         if (key := self._sessions.key(asked)) is not None:
             self._sessions.keep(key, facts, found, unit)
 
-    def _too_large(self, case: Case, facts: RequestFacts, unit: UnitLike) -> None:
-        if (limits := self._tenants.of(facts.tenant)) is not None:
-            unit.index.leases.come_back(limits, place_of(case.origin.offset, facts.attempt), 0, unit)
-        error = bad_request(case.asked.parsed, "is too large, written out")
-        self._refusals.turn_down(case.record, Unusable(error, case.asked.key, case.again), unit)
+    def _refuse(self, case: Case, refusal: Refusal, slices: tuple[str, ...], unit: UnitLike) -> None:
+        slip = slip_of(case, refusal, slices, lane=self._lane)
+        signed = sign(slip, self._keyring)
+        if len(signed) > MAX_SLIP_CHARACTERS:
+            self._too_large(case, unit)
+        else:
+            self._refusals.emit(refusal, slip, signed, case.record, unit)
+
+    def _too_large(self, case: Case, unit: UnitLike) -> None:
+        asked, order = case.asked, case.asked.order
+        if (limits := self._tenants.of(asked.parsed.request.router.tenant)) is not None:
+            place = place_of(case.origin.offset, 1 if order is None else order.attempt)
+            unit.index.leases.come_back(limits, place, 0, unit)
+        error = bad_request(asked.parsed, "is too large, written out")
+        self._refusals.turn_down(case.record, Unusable(error, asked.key, case.again), unit)
 
     def _choose(
         self, facts: RequestFacts, snapshot: Snapshot, unit: UnitLike, *, priority: int, new: bool

@@ -5,8 +5,6 @@ Where it cannot be sent it is dropped without a word, for nobody waits for it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from router.contract.records import Lane
 from router.core.decide import decide
 from router.core.facts import Refusal
@@ -15,8 +13,7 @@ from router.kafka.unit import UnitLike
 from router.stages.admission import Admission
 from router.stages.context import Context
 from router.stages.route_attempts import Attempts
-from router.stages.route_intake import Asked
-from router.stages.route_records import case_of, facts_of, slip_of
+from router.stages.route_records import Case, facts_of, slip_of
 from router.stages.taxonomy import Kind
 
 #: Of ``route.max_inflight`` the part that may be out in the shadow: one in so many.
@@ -41,15 +38,15 @@ class Beside:
         }
         self._most = max(1, config.route.max_inflight // SHADOWS_OF_ALL // lanes)
 
-    def route(self, record: Any, asked: Asked, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
+    def route(self, case: Case, kind: Kind, snapshot: Snapshot, unit: UnitLike) -> None:
         """Decide it and send it, or drop it."""
+        asked = case.asked
         shadows, pool, order = unit.index.shadows, asked.parsed.model, asked.order
         assert order is not None
         if order.reason == "shadow":
             admitted = self._admission is not None and self._admission.calm()
             if not admitted or not shadows.room(pool, self._limits, self._most, unit.now_ms):
                 return
-        case = case_of(record, asked, unit.now_ms, 0)
         facts = facts_of(asked, kind, now_ms=unit.now_ms, deadline_at_ms=case.deadline_at_ms)
         found = decide(facts, snapshot)
         if isinstance(found, Refusal):

@@ -41,9 +41,20 @@ class Case:
     at_ms: int
     deadline_at_ms: int
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was decided yet: it was read for the first time, or has only waited for its count."""
+        again = self.again
+        return again is None or (again.first is None and not self.mirrored and again.parked_ms is None)
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether it comes beside a result: a shadow, or the judge of a pair."""
+        return self.again is not None and self.again.mirror is not None
+
 
 def case_of(record: Any, asked: Asked, now_ms: int, default_deadline_ms: int) -> Case:
-    """By the request's record, or by the order in its place."""
+    """By the request's record, or by the order in its place: what has only waited to be counted is as if read now."""
     again = asked.order
     if again is not None:
         waited = again.first is None and again.mirror is None
@@ -104,16 +115,16 @@ def facts_of(
     )
 
 
-def anew(facts: RequestFacts, *, lane: Lane, origin: Origin, at_ms: int) -> Order:
+def anew(case: Case, *, lane: Lane) -> Order:
     """The order by which a request that waits is read again for its first attempt."""
     return Order(
-        request_id=facts.request_id,
-        attempt=facts.attempt,
+        request_id=case.asked.parsed.request_id,
+        attempt=1,
         reason="routed",
         lane=lane,
-        origin=origin,
-        at_ms=at_ms,
-        deadline_at_ms=facts.deadline_at_ms,
+        origin=case.origin,
+        at_ms=case.at_ms,
+        deadline_at_ms=case.deadline_at_ms,
         first=None,
     )
 

@@ -1,6 +1,6 @@
 """What a lane of route remembers from one request to the next.
 
-Sessions' assignments, budgets, tenants' leases, what is out in the shadow, what comes in a day, whom it asks: in its table. Ids read lately and what requests look like: in
+Sessions' assignments, budgets, tenants' leases, prompts to be counted, what is out in the shadow, what comes in a day, whom it asks: in its table. Ids read lately and what requests look like: in
 memory only.
 
 A session's row has the key ``s`` + 16 bytes and holds when it expires, its assignment, and what the provider of the model that
@@ -23,6 +23,7 @@ from router.core.facts import CACHED_FROM_TOKENS, Assignment, Choice, RequestFac
 from router.kafka.unit import UnitLike
 from router.stages.due import Due
 from router.stages.route_budgets import Budgets
+from router.stages.route_counts import Counts
 from router.stages.route_intake import Asked
 from router.stages.route_leases import Leases
 from router.stages.route_paces import Paces
@@ -70,6 +71,7 @@ class Lane:
         self.paces = Paces(kept)
         self.surveys = Surveys(kept)
         self.leases = Leases(kept)
+        self.counts = Counts(kept)
         self.profiles = Profiles()
         self.wanting = Wanting()
         self._due = Due(self._expires.get, self._expires)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,3 +191,21 @@ def _too_long(value):
     if isinstance(value, list):
         return any(map(_too_long, value))
     return isinstance(value, dict) and any(map(_too_long, value.values()))
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        ["hello"],
+        ["word " * 400],
+        ["ä" * 1_700, "word " * 30_000],
+        [" " * 50_000],
+        ["\ud800" * 5_000],
+        [["one ", {"type": "text", "text": "word " * 9_000}, {"type": "text", "text": "end"}]],
+        [[{"type": "text", "text": f"part {number} " * 40} for number in range(50)]],
+        [],
+    ],
+)
+def test_what_is_looked_at_is_the_same_where_the_count_is_known(contents):
+    prompt = read_body({"messages": [{"role": "user", "content": content} for content in contents]})
+    assert np.array_equal(prompt.looked_at(), prompt.read()[1])
