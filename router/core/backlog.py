@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from math import sqrt
 
+from router.contract.releases import by_name
 from router.core.settlement import Row
 
 TELL_EVERY_MS = 1_000
@@ -53,8 +54,8 @@ class Backlog:
 
     @classmethod
     def from_json(cls, value: dict[str, int]) -> Backlog:
-        """The inverse of ``to_json``; ``TypeError`` for anything else."""
-        made = cls(**value)
+        """The inverse of ``to_json``, also of another release's; ``TypeError`` for anything else."""
+        made = by_name(cls, value)
         if not all(type(getattr(made, name)) is int for name in cls.__slots__):
             raise TypeError("a backlog is made of whole numbers")
         return made

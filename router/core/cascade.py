@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import xxhash
 
+from router.contract.releases import by_place
 from router.contract.values import value
 
 #: Share of the answers that are taken to escalate, while nobody knows.
@@ -95,7 +96,7 @@ def scale_of(*parts: object) -> str:
 
 def trial_of(values: Any) -> Trial | None:
     """From JSON values: a list, as slips and rows have it."""
-    return None if values is None else Trial(*values)
+    return None if values is None else by_place(Trial, values)
 
 
 def arm_of(cheap: str, to: str) -> str:

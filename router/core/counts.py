@@ -160,10 +160,14 @@ class Counts:
 
     @classmethod
     def from_json(cls, value: list[Any]) -> Counts:
-        """The inverse of ``to_json``."""
-        sums, errors, latency, feedback = value
-        sums = [*sums, *[0] * (len(SUMS) - len(sums))]  # an earlier release had fewer
-        return cls(sums=sums, errors=errors, latency=quantiles.from_json(latency), feedback=feedback)
+        """The inverse of ``to_json``. An earlier release had fewer sums; those that a later one has beyond are passed over."""
+        sums, errors, latency, feedback, *_ = value
+        return cls(
+            sums=[*sums[: len(SUMS)], *[0] * (len(SUMS) - len(sums))],
+            errors=errors,
+            latency=quantiles.from_json(latency),
+            feedback={kind: counts[:3] for kind, counts in feedback.items()},
+        )
 
 
 def metric_window(dimensions: Dimensions, counts: Counts, *, start: str, window_s: int, final: bool) -> MetricWindow:

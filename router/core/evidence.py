@@ -143,13 +143,13 @@ class Evidence:
 
     @classmethod
     def from_json(cls, value: list[Any]) -> Evidence:
-        """The inverse of ``to_json``. Older ones say nothing of endpoints."""
+        """The inverse of ``to_json``. Older ones say nothing of endpoints; what newer ones say beyond is passed over."""
         *counts, latency = value[:10]
         evidence = cls(*counts)
         evidence.latency = quantiles.from_json(latency)
         if len(value) > 10:
             evidence.endpoints = {
                 name: Served(ok, errors, limited, quantiles.from_json(sketch))
-                for name, (ok, errors, limited, sketch) in value[10].items()
+                for name, (ok, errors, limited, sketch, *_) in value[10].items()
             }
         return evidence

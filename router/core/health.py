@@ -168,12 +168,12 @@ class ModelHealth:
 
     @classmethod
     def from_json(cls, value: list[Any], limits: Limits = DEFAULT_LIMITS) -> ModelHealth:
-        """The inverse of ``to_json``, but for the limits, which are not kept. Older ones say nothing of queues."""
+        """The inverse of ``to_json``, but for the limits, which are not kept. Older ones say nothing of queues; what newer ones say beyond is passed over."""
         head, seen, window, *queue = value
-        health = cls(*head, *seen)
+        health = cls(*head[:7], *seen[:5])
         health.limits = limits
         if queue:
-            health.silent, health.queue_wait_ms, health.p50_ms, health.p99_ms = queue[0]
+            health.silent, health.queue_wait_ms, health.p50_ms, health.p99_ms = queue[0][:4]
         health.window = [Evidence.from_json(evidence) for evidence in window]
         return health
 

@@ -27,6 +27,8 @@ from datetime import UTC, datetime
 from math import ceil, exp
 from typing import Any, Final, Literal, get_args
 
+from router.contract.releases import by_place
+
 Kind = Literal["requests", "tokens", "day", "month"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 MONEY: Final[frozenset[Kind]] = frozenset({"day", "month"})
@@ -207,7 +209,7 @@ class Holder:
     @classmethod
     def load(cls, limits: Mapping[Kind, int], values: Mapping[Any, Iterable[Any]]) -> Holder:
         """The inverse of ``dump``; limits that are no more are left out."""
-        return cls(limits, {kind: Lease(*parts) for kind, parts in values.items() if kind in limits})
+        return cls(limits, {kind: by_place(Lease, parts) for kind, parts in values.items() if kind in limits})
 
     def _short(self, need: Mapping[Kind, int], now_ms: int) -> Short | None:
         found = None
@@ -311,7 +313,7 @@ class Owner:
     def load(cls, limits: Mapping[Kind, int], lanes: int, values: Mapping[Any, Mapping[str, Iterable[Any]]]) -> Owner:
         """The inverse of ``dump``; limits that are no more are left out."""
         accounts = {
-            kind: {int(window): Account(*parts) for window, parts in windows.items()}
+            kind: {int(window): by_place(Account, parts) for window, parts in windows.items()}
             for kind, windows in values.items()
             if kind in limits
         }

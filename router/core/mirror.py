@@ -73,7 +73,7 @@ def sample_of(values: Any) -> Sample | None:
     """From JSON values: a list, as slips and rows have it."""
     if values is None:
         return None
-    review, weight, shadow = values
+    review, weight, shadow, *_ = values
     return Sample(review=review, weight=weight, shadow=shadow)
 
 
@@ -81,7 +81,7 @@ def mirror_of(values: Any) -> Mirror | None:
     """From JSON values: a list, as slips have it."""
     if values is None:
         return None
-    of, model, served_model, answer_at, inclusion, review, weight, token, shadow, shadow_served_model, shadow_at = (
+    of, model, served_model, answer_at, inclusion, review, weight, token, shadow, shadow_served_model, shadow_at, *_ = (
         values
     )
     return Mirror(

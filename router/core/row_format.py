@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from router.contract.records import ErrorInfo, Origin
+from router.contract.releases import by_place
 from router.core.attempts import Charge, Try
 from router.core.backoff import Again
 from router.core.cascade import trial_of
@@ -31,7 +32,7 @@ def row_to_bytes(row: Row) -> bytes:
 
 
 def row_from_bytes(value: bytes) -> Row:
-    """The inverse of ``row_to_bytes``; only our own transactions write rows, so they are trusted."""
+    """The inverse of ``row_to_bytes``; only our own transactions write rows, of this release or another, so they are trusted."""
     slip, tries, pending, refusal, priced, headers, *later = orjson.loads(value)
     held = later[0] if later else None  # an earlier release held nothing
     return Row(
@@ -109,7 +110,7 @@ def _try_from_list(values: list[Any]) -> Try:
         endpoint=endpoint,
         served_model=served_model,
         latency_ms=latency_ms,
-        charge=charge and Charge(*charge),
+        charge=charge and by_place(Charge, charge),
         confidence=confidence,
         trial=trial_of(trial),
         place=_place_from_list(place),

@@ -2,7 +2,7 @@
 
 A slip alone is enough to settle a request, so an outcome may come before its decision and settle never looks back at
 the request. Its text is opaque to workers. The payload is a JSON array; its first item is the format's number, so a
-later release still reads slips that are on their way; fields that were added since have their default.
+later release still reads slips that are on their way; fields that were added since have their default, and an earlier one passes over them.
 """
 
 from __future__ import annotations
@@ -127,10 +127,10 @@ def to_list(slip: Slip) -> list[Any]:
 
 
 def from_list(values: Any) -> Slip:
-    """The inverse of ``to_list``; ``SlipError`` for another release's format."""
-    if values[0] != _FORMAT or not _LEAST + 1 < len(values) <= len(_NAMES) + 1:
+    """The inverse of ``to_list``; ``SlipError`` for another format. What a later release says beyond is passed over."""
+    if values[0] != _FORMAT or len(values) <= _LEAST + 1:
         raise SlipError("slip: the format of another release")
-    found = [*values[1:], *_ABSENT[len(values) - 1 :]]
+    found = [*values[1 : len(_NAMES) + 1], *_ABSENT[len(values) - 1 :]]
     topic, partition, offset = found[_ORIGIN]
     found[_ORIGIN] = Origin(topic=topic, partition=partition, offset=offset)
     if (key := found[_KEY]) is not None:

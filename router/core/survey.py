@@ -49,7 +49,7 @@ def ask_of(values: Any) -> Ask | None:
     """From JSON values: a list, as slips and rows have it."""
     if values is None:
         return None
-    name, inclusion, user = values
+    name, inclusion, user, *_ = values
     return Ask(name=name, inclusion=inclusion, user=user)
 
 

@@ -14,6 +14,7 @@ import orjson
 
 from router.contract.errors import PointsmanError, RejectCode
 from router.contract.records import Cohort, Lane
+from router.contract.releases import by_name, by_place
 from router.contract.values import value
 from router.core.keyring import Keyring, SealError
 
@@ -98,7 +99,7 @@ def open_token(text: str, keyring: Keyring, now_ms: int) -> FeedbackFacts:
     except SealError as error:
         raise TokenError(f"feedback_token: {error}") from error
     values = orjson.loads(payload)
-    if values[0] != _FORMAT or not _LEAST + 1 < len(values) <= len(_NAMES) + 1:
+    if values[0] != _FORMAT or len(values) <= _LEAST + 1:
         raise TokenError("feedback_token: the format of another release")
     facts = facts_of(dict(zip(_NAMES, values[1:], strict=False)))
     if now_ms >= facts.expires_at_ms:
@@ -107,8 +108,8 @@ def open_token(text: str, keyring: Keyring, now_ms: int) -> FeedbackFacts:
 
 
 def facts_of(values: Mapping[str, Any]) -> FeedbackFacts:
-    """From JSON values by name: ``sampled`` may be a list or a mapping of its fields."""
+    """From JSON values by name, those of another release too: ``sampled`` may be a list or a mapping of its fields."""
     sampled = values.get("sampled")
     if sampled is not None:
-        sampled = Sampled(**sampled) if isinstance(sampled, Mapping) else Sampled(*sampled)
-    return FeedbackFacts(**{**values, "sampled": sampled, "slices": tuple(values.get("slices", ()))})
+        sampled = by_name(Sampled, sampled) if isinstance(sampled, Mapping) else by_place(Sampled, sampled)
+    return by_name(FeedbackFacts, {**values, "sampled": sampled, "slices": tuple(values.get("slices", ()))})

@@ -206,10 +206,10 @@ class Account:
             try:
                 what, *values = orjson.loads(record.value or b"")
                 if what == _CLOSED:
-                    lane, to_ms = values
+                    lane, to_ms, *_ = values
                     books.hear(lane, to_ms, unit)
                 else:
-                    changed.add(books.add(*values))
+                    changed.add(books.add(*values[:3]))
             except (ValueError, LookupError, TypeError) as error:
                 letter = dead_letter(record, unreadable(error), stage=NAME, at_ms=unit.now_ms)
                 unit.emit(self._dead, *letter)

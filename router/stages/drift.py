@@ -20,6 +20,7 @@ from typing import Any, Final
 import orjson
 
 from router.contract.codec import encode
+from router.contract.releases import by_place
 from router.core.guard.alerts import acknowledged, closed
 from router.core.guard.detector import DAY_MS
 from router.core.guard.drift import SIGNALS, Drift, Sample
@@ -90,7 +91,7 @@ class DriftStage:
             pool = key.decode()
             try:
                 found = orjson.loads(value)
-                told = {signal: Told(*one) for signal, one in found["told"].items()}
+                told = {signal: by_place(Told, one) for signal, one in found["told"].items()}
                 books[pool] = Book(Drift.load(found["drift"]), told)
             except (ValueError, LookupError, TypeError) as error:
                 log.warning("drift of pool %s begins anew: its state is not of this release (%s)", pool, error)

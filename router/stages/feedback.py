@@ -42,6 +42,7 @@ import xxhash
 from router.contract.codec import decode, encode, to_rfc3339
 from router.contract.errors import BadRecord, PointsmanError, RejectCode
 from router.contract.records import Feedback
+from router.contract.releases import by_name
 from router.core.records import CountedFeedback, SurveyEvent, VerifiedFeedback
 from router.core.reward import is_label, reward_key, reward_of
 from router.core.token import FeedbackFacts, TokenError, facts_of, open_token
@@ -185,7 +186,7 @@ class FeedbackStage:
         """One verified feedback, with the record it had asked for."""
         why = _header(record, _REJECT)
         try:
-            verified = VerifiedFeedback(**orjson.loads(record.value))
+            verified = by_name(VerifiedFeedback, orjson.loads(record.value))
         except (ValueError, TypeError) as error:
             self._reject(record, unreadable(error), unit)
             return

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from router.contract.codec import encode
+from router.contract.releases import by_name
 from router.core.records import Load, VerifiedFeedback
 from router.kafka.unit import UnitLike
 from router.stages.settle_rows import DROP, KEPT, SettleRows, kept_value, read_kept
@@ -43,7 +44,7 @@ class Desk:
         desk = cls(rows)
         for key, value in rows.items():
             if key[:1] == _PARKED:
-                desk._await(key, VerifiedFeedback(**orjson.loads(value)))
+                desk._await(key, by_name(VerifiedFeedback, orjson.loads(value)))
             elif key == _NEWEST:
                 desk.newest = int.from_bytes(value)
             elif key == _DOUBLED:
@@ -129,4 +130,4 @@ def _taken(key: bytes, unit: UnitLike) -> Iterator[VerifiedFeedback]:
     value = unit.get(key)
     if value is not None:
         unit.put(key, None)
-        yield VerifiedFeedback(**orjson.loads(value))
+        yield by_name(VerifiedFeedback, orjson.loads(value))

@@ -29,7 +29,7 @@ class Sessions:
     def __init__(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         self._known: dict[bytes, tuple[int, int]] = {}
         for key, value in rows:
-            count, until_ms = orjson.loads(value)
+            count, until_ms, *_ = orjson.loads(value)
             self._known[key] = count, until_ms
         self._due = Due(self._until, self._known)
 

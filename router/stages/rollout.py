@@ -191,7 +191,7 @@ class Rollout:
 
     def _count(self, found: list[Any], pools: dict[str, dict[str, list[Any]]]) -> None:
         """A part of a metric window."""
-        _, start_ms, parts, value = found
+        _, start_ms, parts, value, *_ = found
         dimensions, arm = Dimensions(*parts), ARMS.get(parts[4])
         if arm is None or dimensions.pool not in self._pools or dimensions.stratum in {NONE, OTHER}:
             return

@@ -24,6 +24,7 @@ import orjson
 from router.contract.codec import decode
 from router.contract.errors import Code, PointsmanError, RejectCode
 from router.contract.records import DEFAULT_DEADLINE_MS, Lane
+from router.contract.releases import by_name
 from router.contract.requests import BadRequest, decode_request
 from router.contract.topics import DAY_MS
 from router.core.decide import decide
@@ -166,7 +167,7 @@ class Route:
     def _correct(self, batch: Batch, snapshot: Snapshot, unit: UnitLike) -> None:
         """What requests have cost takes the place of what they were charged."""
         for record in batch.records:
-            spending = Spending(**orjson.loads(record.value))
+            spending = by_name(Spending, orjson.loads(record.value))
             if spending.shadow:
                 unit.index.shadows.correct(spending, unit.now_ms)
                 continue

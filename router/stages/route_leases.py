@@ -262,7 +262,7 @@ def place_of(offset: int, attempt: int) -> bytes:
 
 
 def _waiting(values: list[Any]) -> Waiting:
-    table, need, since_ms, key, order, headers = values
+    table, need, since_ms, key, order, headers, *_ = values
     travels = [(name, value.encode("latin-1")) for name, value in headers]
     return Waiting(table, need, since_ms, key.encode("latin-1"), order.encode(), travels)
 

@@ -13,6 +13,7 @@ import orjson
 
 from router.contract.codec import encode
 from router.contract.records import Lane
+from router.contract.releases import by_place
 from router.core.records import Pace
 from router.core.review_sample import Flow, pace_of
 from router.kafka.unit import UnitLike
@@ -30,7 +31,9 @@ class Paces:
     """Of one lane, by pool."""
 
     def __init__(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        self._flows = {key[len(ROW) :].decode(): Flow(*orjson.loads(value)) for key, value in rows if key[:1] == ROW}
+        self._flows = {
+            key[len(ROW) :].decode(): by_place(Flow, orjson.loads(value)) for key, value in rows if key[:1] == ROW
+        }
         self._stored = {pool: (flow.total, flow.at_ms) for pool, flow in self._flows.items()}
         self._told: dict[str, tuple[float, int]] = {}
 

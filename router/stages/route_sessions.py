@@ -19,6 +19,7 @@ import orjson
 import xxhash
 
 from router.config import Config
+from router.contract.releases import by_name
 from router.core.facts import CACHED_FROM_TOKENS, Assignment, Choice, RequestFacts, Warm
 from router.kafka.unit import UnitLike
 from router.stages.due import Due
@@ -88,7 +89,7 @@ class Lane:
             return NO_SESSION
         _, assignment, *rest = orjson.loads(value)
         warm = rest[0] if rest else None
-        return Session(assignment and Assignment(**assignment), warm and Warm(**warm))
+        return Session(assignment and by_name(Assignment, assignment), warm and by_name(Warm, warm))
 
     def keep(self, unit: UnitLike, key: bytes, session: Session, *, ttl_ms: int, changed: bool) -> None:
         """Remember a session for ``ttl_ms`` from now."""

@@ -12,6 +12,7 @@ from dataclasses import astuple
 
 import orjson
 
+from router.contract.releases import by_place
 from router.core.allowance import Allowance
 from router.core.records import Spending
 from router.kafka.unit import UnitLike
@@ -23,7 +24,9 @@ class Shadows:
     """Of one lane, by pool."""
 
     def __init__(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        self._of = {key[len(ROW) :].decode(): Allowance(*orjson.loads(value)) for key, value in rows if key[:1] == ROW}
+        self._of = {
+            key[len(ROW) :].decode(): by_place(Allowance, orjson.loads(value)) for key, value in rows if key[:1] == ROW
+        }
         self._changed: set[str] = set()
 
     def room(self, pool: str, limits: Mapping[str, int], most_calls: int, now_ms: int) -> bool:

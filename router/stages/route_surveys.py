@@ -38,7 +38,7 @@ class Surveys:
             if key[:1] == HELD:
                 self._held[key] = orjson.loads(value)
             elif key[:1] == DAY:
-                day, asked = orjson.loads(value)
+                day, asked, *_ = orjson.loads(value)
                 self._today[key[1:].decode()] = day, asked
         self._due = Due(self._held.get, self._held)
 

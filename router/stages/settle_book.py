@@ -56,7 +56,7 @@ class Book:
             if key[:1] == OPEN:
                 self.open[key[1:]] = row_from_bytes(value)
             elif key[:1] == KIND:
-                settled, priced = orjson.loads(value)
+                settled, priced, *_ = orjson.loads(value)
                 self._remember(Kept(settled, frozenset((attempt, model) for attempt, model in priced)))
         self.orders = Due(self._order_due, self.open)
         self._deadlines = Due(self._deadline, self.open)

@@ -31,6 +31,7 @@ from router.contract.codec import decode_control, encode, to_rfc3339
 from router.contract.errors import BadRecord
 from router.contract.orders import ROLLOUT
 from router.contract.records import Alert, Control, Health
+from router.contract.releases import by_place
 from router.core.backlog import Backlog, Queue
 from router.core.evidence import Evidence
 from router.core.health import DEFAULT_LIMITS, Limits, ModelHealth
@@ -131,9 +132,9 @@ class Watch:
     def index(self, rows: Rows) -> dict[str, Watched]:
         found: dict[str, Watched] = {}
         for key, value in rows.items():
-            health, incidents, published_ms, published = orjson.loads(value)
+            health, incidents, published_ms, published, *_ = orjson.loads(value)
             known = ModelHealth.from_json(health, self._limits.get(key.decode(), DEFAULT_LIMITS))
-            found[key.decode()] = Watched(known, Incidents(*incidents), published_ms, published)
+            found[key.decode()] = Watched(known, by_place(Incidents, incidents), published_ms, published)
         return found
 
     def handle(self, batch: Batch, unit: UnitLike) -> None:

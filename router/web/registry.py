@@ -15,6 +15,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from router.contract.releases import by_name
+
 FOLDER = "processes"
 
 
@@ -48,7 +50,7 @@ def running(data_dir: Path) -> list[Process]:
     found = []
     for path in sorted((data_dir / FOLDER).glob("*.json")):
         try:
-            process = Process(**json.loads(path.read_bytes()))
+            process = by_name(Process, json.loads(path.read_bytes()))
             alive = process.birth == _birth(process.pid)
         except (OSError, ValueError, TypeError):
             continue
