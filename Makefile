@@ -37,6 +37,10 @@ lint: style types layers linters ## Everything that is checked without running i
 bench: $(READY) ## Measure this machine: rates and latencies beside their references.
 	@$(BIN)/pointsman bench
 
+.PHONY: chaos
+chaos: $(READY) ## Everything that stresses, half an hour at most: faults, overload, tenants, hostile input, an upgrade, a short soak.
+	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
+
 .PHONY: sbom
 sbom: $(READY) ## Write build/sbom.json: everything that is installed, with versions and licences (CycloneDX).
 	@mkdir -p build

@@ -11,6 +11,7 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from benchmarks.disturb.rig import Rig
+from benchmarks.disturb.traffic import FORGED
 from benchmarks.system import summary, wait_for
 from router.contract.ids import request_id
 from router.history.replay import Snapshots, replay
@@ -90,7 +91,7 @@ def _opinions(rig: Rig) -> tuple[dict[str, int], int, list[str]]:
     given = Counter[str]()
     genuine = set()
     for value in rig.values("feedback"):
-        forged = value.get("comment") == "forged"
+        forged = value.get("comment") == FORGED
         given["forged" if forged else "genuine"] += 1
         if not forged:
             genuine.add(value["feedback_token"])

@@ -172,10 +172,10 @@ class Rig(System):
     def makes_calls(self, name: str) -> bool:
         return name.startswith("worker")
 
-    def wait_ready(self, name: str) -> None:
+    def wait_ready(self, name: str, within_s: float = READY_S) -> None:
         """Until a process says so itself; ``RuntimeError`` when it does not in time."""
-        if not wait_for(lambda: self._is_ready(name), READY_S):
-            raise RuntimeError(f"{name} is not ready after {READY_S:.0f} s: see {self.folder}")
+        if not wait_for(lambda: self._is_ready(name), within_s):
+            raise RuntimeError(f"{name} is not ready after {within_s:.0f} s: see {self.folder}")
 
     def names(self) -> list[str]:
         """Of all processes that run the router: not the simulator, not the supervisor."""

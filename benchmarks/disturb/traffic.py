@@ -31,6 +31,8 @@ LEAST_OPINIONS, OPINIONS_S = 20, 30.0
 BATCH_SHARE, SESSION_SHARE = 0.3, 0.2
 #: Of the results of pool ``auto``: how many get an opinion. All of pool ``still`` do, and all of those are refused.
 OPINION_SHARE = 0.3
+#: Comment of an opinion whose token is not genuine.
+FORGED = "forged"
 TEXTS = (
     "How many percent of 80 are 20?",
     "Translate to French: good morning",
@@ -41,10 +43,21 @@ TEXTS = (
 
 
 class Traffic:
-    """``with Traffic(bootstrap, prefix, rate=40, seed=1): ...`` asks until the end of the block."""
+    """``with Traffic(bootstrap, prefix, rate=40, seed=1): ...`` asks until the end of the block, for so many ``tenants``."""
 
-    def __init__(self, bootstrap: str, prefix: str, *, rate: float, seed: int) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        prefix: str,
+        *,
+        rate: float,
+        seed: int,
+        tenants: int = 5,
+        sessions: int = 20,
+        deadline_ms: int = DEADLINE_MS,
+    ) -> None:
         self._bootstrap, self._prefix, self._rate = bootstrap, prefix, rate
+        self._tenants, self._sessions, self._deadline_ms = tenants, sessions, deadline_ms
         self._draw = random.Random(seed)
         self._end, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -104,9 +117,9 @@ class Traffic:
     def _request(self) -> tuple[str, dict[str, Any]]:
         self._number += 1
         draw = self._draw
-        how: dict[str, Any] = {"tenant": f"t{draw.randrange(5)}", "deadline_ms": DEADLINE_MS}
+        how: dict[str, Any] = {"tenant": f"t{draw.randrange(self._tenants)}", "deadline_ms": self._deadline_ms}
         if draw.random() < SESSION_SHARE:
-            how["session"] = f"s{draw.randrange(20)}"
+            how["session"] = f"s{draw.randrange(self._sessions)}"
         model = "still" if draw.random() < 0.1 else "auto"
         lane = ".batch" if draw.random() < BATCH_SHARE else ""
         return lane, request(f"q{self._number}", model=model, text=draw.choice(TEXTS), **how)
@@ -136,7 +149,7 @@ class Traffic:
             return
         if pool == "still" or self._draw.random() < 0.2:
             token = token[:-2] + ("AA" if not token.endswith("AA") else "BB")  # forged
-            opinion = {"kind": "thumbs", "value": 0.0, "feedback_token": token, "comment": "forged"}
+            opinion = {"kind": "thumbs", "value": 0.0, "feedback_token": token, "comment": FORGED}
         else:
             self._genuine += 1
             opinion = {"kind": "thumbs", "value": float(self._draw.random() < 0.8), "feedback_token": token}
