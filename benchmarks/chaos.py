@@ -143,10 +143,11 @@ ROWS: Final = (
     Row(
         "stress_tests",
         300,
-        "control, dead letters, secrets and access, privacy, a silent model",
+        "fallback, control, dead letters, secrets and access, privacy, a silent model",
         tests(
             "stress_tests",
             a_silent_model="tests/e2e/test_silence.py",
+            every_kind_of_failure="tests/e2e/test_failover.py",
             human_control="tests/test_control.py",
             dead_letters_and_redrive="tests/e2e/test_dead_letters.py",
             hostile_records_in_every_topic="tests/e2e/test_bad_input.py",

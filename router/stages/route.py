@@ -65,7 +65,7 @@ RECENT_MS = 60_000
 
 SESSIONS_A_TICK = 500
 
-TOO_MANY_TO_COUNT = Refusal(Code.OVERLOADED, "too many long prompts wait to be counted; try again in 10 s")
+TOO_MANY_TO_COUNT = Refusal(Code.OVERLOADED, "too many long prompts wait to be counted; try again in 10 s", 10_000)
 
 
 class Route:
