@@ -88,7 +88,8 @@ class FurtherAttempts:
             policy = self._policies[row.slip.pool]
             if (
                 may_hedge(row, now_ms=now_ms, policy=policy)
-                and self._health.tail_ms(policy.hedge_to or row.tries[0].model) is not None
+                and self._health.calm(row.tries[0].model)
+                and self._health.calm(policy.hedge_to or "")
                 and self._hedges(book, row.slip.pool).take(now_ms)
             ):
                 yield id16, row, policy

@@ -26,6 +26,7 @@ class ModelHealth(Follower):
         self._down: dict[str, int] = {}
         self._unwell: dict[str, int] = {}
         self._usual_ms: dict[str, float] = {}
+        self._troubled: set[str] = set()
         super().__init__(context.client, (context.names.of("health"),), self._take, confirms=False)
 
     def silent(self, now_ms: int) -> frozenset[str]:
@@ -44,10 +45,15 @@ class ModelHealth(Follower):
         """Below which 95 of 100 calls of the model end; ``None`` while it has a queue, is not well, or nothing is known."""
         return self._usual_ms.get(model)
 
+    def calm(self, model: str) -> bool:
+        """Whether nothing is known against asking the model once more: no queue, and it is up."""
+        return model not in self._troubled
+
     def _take(self, record: Any) -> None:
         model = (record.key or b"").decode("utf-8", "replace")
         for known in (self._silent, self._down, self._unwell, self._usual_ms):
             known.pop(model, None)
+        self._troubled.discard(model)
         try:
             found = None if record.value is None else decode(Health, record.value)
             if found is None:
@@ -61,7 +67,9 @@ class ModelHealth(Follower):
             self._down[found.model] = until_ms
             if found.silent:
                 self._silent[found.model] = until_ms
-        elif found.state == "up" and found.p95_ms is not None and not found.queue_wait_ms:
+        if found.state != "up" or found.queue_wait_ms:
+            self._troubled.add(found.model)
+        elif found.p95_ms is not None:
             self._usual_ms[found.model] = found.p95_ms
 
 

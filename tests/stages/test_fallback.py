@@ -277,7 +277,6 @@ def test_a_hedge_goes_where_the_pool_says():
     system = Slow(HEDGES + 'hedge_to = "wide"\n')
     system.slow = {"r-1"}
     system.warm_up()
-    system.say("wide")
     system.tell("r-1")
     system.pass_s(1)
     assert system.attempts("r-1") == [("small", "timeout", "routed"), ("wide", "ok", "hedge")]
