@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from router.cli.control import signed
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 from router.cli.status_units import on_screen
 
@@ -28,15 +29,13 @@ def alerts(context: click.Context, config: Config, *, all_: bool, as_json: bool)
     import asyncio
     from dataclasses import asdict
 
-    import orjson
-
     from router.alerts import known
 
     found = asyncio.run(known(client_of(config), config.kafka.prefix))
     shown = [alert for alert in found if all_ or alert.state != "closed"]
     if as_json:
         document = {"alerts": [asdict(alert) for alert in shown]}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(document))
     else:
         click.echo(on_screen("\n\n".join(map(page, shown)) or "no alert is open"))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ def archive(config: Config, *, out: Path | None, since: datetime | None, as_json
     import asyncio
     from datetime import UTC
 
-    import orjson
-
     from router.contract.topics import Names
     from router.history.archive import archive as archived
     from router.history.archive_folder import Folder
@@ -55,7 +54,7 @@ def archive(config: Config, *, out: Path | None, since: datetime | None, as_json
             "unreadable": done.unreadable,
             "lost": lost,
         }
-        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(found))
     else:
         _told(done, folder.path)
     return 1 if done.lost else 0

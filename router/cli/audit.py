@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 from router.cli.status_units import on_screen
 
@@ -25,8 +26,6 @@ def audit(config: Config, *, as_json: bool) -> int:
     """
     import asyncio
 
-    import orjson
-
     from router.contract.topics import Names
     from router.history.audit import Ledger, judge, read_topics
 
@@ -35,7 +34,7 @@ def audit(config: Config, *, as_json: bool) -> int:
     window_ms = config.settle.dedupe_window_s * 1000
     report = judge(ledger, now_ms=time.time_ns() // 1_000_000, window_ms=window_ms)
     if as_json:
-        click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(report))
         return 0 if report.ok else 1
     for name, value in report.figures.items():
         if name != "models":

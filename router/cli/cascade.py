@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 from router.cli.status_units import on_screen
 from router.contract.errors import ConfigError
@@ -38,8 +39,6 @@ def plan(config: Config, file: Path | None, *, pool: str, as_json: bool) -> None
     """
     import asyncio
 
-    import orjson
-
     from router.contract.topics import Names
     from router.history.cascade import documents, named, outlooks
     from router.stages.snapshot import cascade_facts
@@ -54,7 +53,7 @@ def plan(config: Config, file: Path | None, *, pool: str, as_json: bool) -> None
         found = asyncio.run(outlooks(client_of(config), Names(config.kafka.prefix), pool, settings, scale))
     if as_json:
         document = {"pool": pool, "strata": documents(found)}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(document))
     else:
         click.echo(on_screen(page(found, pool, settings)))
 

@@ -6,7 +6,6 @@ hold prompts, and are shown with ``--text`` alone.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 from router.contract.errors import ConfigError, Unavailable
 
@@ -73,7 +73,7 @@ def list_(config: Config, *, last: int, as_json: bool, **which: Any) -> None:
 
     found, sent, number = asyncio.run(newest())
     if as_json:
-        _echo_json({"count": number, "letters": [document(one, sent=one.origin in sent) for one in found]})
+        click.echo(json_text({"count": number, "letters": [document(one, sent=one.origin in sent) for one in found]}))
     else:
         for one in found:
             click.echo(line(one, sent=one.origin in sent))
@@ -104,7 +104,7 @@ def show(config: Config, place: str, *, text: bool, as_json: bool) -> None:
         raise Unavailable(f"there is no dead letter at {where}")
     said = document(found, sent=found.origin in sent, text=text) | {"hindrance": hindrance(found, names)}
     if as_json:
-        _echo_json(said)
+        click.echo(json_text(said))
     else:
         click.echo(page(said))
 
@@ -152,7 +152,7 @@ def redrive(
     found = {one.place for one in plan.send} | {*plan.before, *plan.answered, *plan.refused}
     if missing := wanted.places - found:
         plan.refused |= dict.fromkeys(missing, "there is no such dead letter")
-    _echo_json(summary(plan, dry_run=dry_run)) if as_json else click.echo(told(plan, dry_run=dry_run))
+    click.echo(json_text(summary(plan, dry_run=dry_run))) if as_json else click.echo(told(plan, dry_run=dry_run))
     return 1 if plan.refused else 0
 
 
@@ -235,11 +235,6 @@ def told(plan: Plan, *, dry_run: bool) -> str:
         lines.append(f"{len(plan.answered)} passed over: the request has its result")
     lines += [f"{place} refused: {why}" for place, why in plan.refused.items()]
     return "\n".join(lines)
-
-
-def _echo_json(said: Any) -> None:
-    """ASCII alone, so that nothing in it means something to a terminal."""
-    click.echo(json.dumps(said, indent=2).replace("\x7f", "\\u007f"))
 
 
 def _wanted(

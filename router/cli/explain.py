@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 from router.cli.status_units import on_screen
 
@@ -37,11 +38,11 @@ def explain(config: Config, id: str, *, tenant: str, as_json: bool) -> int:  # n
     if (file := Path(id)).is_file():
         accounts = accounts_in(file)
         for account in accounts:
-            click.echo(reader.as_json(account).decode() if as_json else on_screen("\n".join(told(account))))
+            click.echo(json_text(account) if as_json else on_screen("\n".join(told(account))))
         return 0 if accounts else 1
     found_id = id if re.fullmatch("[0-9a-f]{32}", id) else request_id(tenant, id)
     account = asyncio.run(reader.account_of(client_of(config), Names(config.kafka.prefix), found_id))
-    click.echo(reader.as_json(account).decode() if as_json else on_screen("\n".join(told(account))))
+    click.echo(json_text(account) if as_json else on_screen("\n".join(told(account))))
     return 0 if account.decisions or account.result else 1
 
 
@@ -61,15 +62,13 @@ def replay(config: Config, *, policy: str | None, pool: str, as_json: bool) -> i
         return _evaluated(config, policy, pool, as_json=as_json)
     import asyncio
 
-    import orjson
-
     from router.contract.topics import Names
     from router.history.reader import replay_all
 
     found = asyncio.run(replay_all(client_of(config), Names(config.kafka.prefix)))
     counts = {str(verdict): count for verdict, count in found.counts.items()}
     if as_json:
-        click.echo(orjson.dumps({"counts": counts, "different": found.different}, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text({"counts": counts, "different": found.different}))
     else:
         total = sum(counts.values())
         told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "none"
@@ -85,8 +84,6 @@ def _evaluated(config: Config, policy: str, pool: str, *, as_json: bool) -> int:
     """What a candidate would have been worth, told."""
     import asyncio
 
-    import orjson
-
     from router.contract.errors import ConfigError
     from router.contract.topics import Names
     from router.history.policy_value import candidate_of, value_of
@@ -95,9 +92,7 @@ def _evaluated(config: Config, policy: str, pool: str, *, as_json: bool) -> int:
         raise ConfigError(f"--pool: there is no pool {pool!r}; pools: {', '.join(config.pools)}")
     candidate = candidate_of(policy, config.models, config.pools[pool].baseline)
     found = asyncio.run(value_of(client_of(config), Names(config.kafka.prefix), pool, candidate))
-    click.echo(
-        orjson.dumps(found.document(), option=orjson.OPT_INDENT_2).decode() if as_json else on_screen(page(found, pool))
-    )
+    click.echo(json_text(found.document()) if as_json else on_screen(page(found, pool)))
     return 0
 
 

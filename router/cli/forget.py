@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.cli.archive import FOLDER
+from router.cli.json_text import json_text
 from router.cli.options import common
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ def forget(
     """
     import time
 
-    import orjson
-
     from router.cluster import kept_ms
     from router.contract.times import to_rfc3339
     from router.contract.topics import Names
@@ -56,7 +55,7 @@ def forget(
     remaining = what_remains(names, kept_ms(config), user=user is not None, now_ms=now_ms)
     if as_json:
         topics = [{"topic": one.topic, "gone_by": to_rfc3339(one.gone_ms)} for one in remaining]
-        click.echo(orjson.dumps({"archive": removed, "dry_run": dry_run, "remaining": topics}).decode())
+        click.echo(json_text({"archive": removed, "dry_run": dry_run, "remaining": topics}, indent=False))
         return
     if tenant is None:
         click.echo("archive: names no users, so there is nothing to remove")

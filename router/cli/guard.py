@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ def power(config: Config, *, pool: str, as_json: bool) -> int:
     """Say of each stratum how small a drop is seen within a day, a week and a month, and what would make it a day."""
     import asyncio
 
-    import orjson
-
     from router.contract.errors import ConfigError
     from router.contract.topics import Names
     from router.history.guard_power import powers
@@ -39,7 +38,7 @@ def power(config: Config, *, pool: str, as_json: bool) -> int:
     if as_json:
         strata = [asdict(one) for one in found]
         document = {"pool": pool, "days": days, "margin": float(config.pools[pool].margin), "strata": strata}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        click.echo(json_text(document))
     else:
         click.echo(page(found, days, pool, float(config.pools[pool].margin)))
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.cli.json_text import json_text
 from router.contract.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,7 +78,6 @@ def import_(
 
     Files may be mixed, in any order, plain or gzip; requests and answers of a batch meet by custom_id. docs/import.md says more.
     """
-    import json
     from functools import partial
 
     from router.config import load
@@ -98,7 +98,7 @@ def import_(
     if out is not None:
         found["out"] = {"file": str(out), "rows": rows, "scored": arms}
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json_text(found))
     else:
         from router.cli.import_page import page
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 from router.cli.status_units import on_screen
 
@@ -36,8 +37,6 @@ def journal(config: Config, *, scope: str | None, since: str | None, last: int, 
     import asyncio
     from dataclasses import asdict
 
-    import orjson
-
     from router.cli.control import seconds
     from router.contract.topics import Names
     from router.history.journal import entries
@@ -45,7 +44,7 @@ def journal(config: Config, *, scope: str | None, since: str | None, last: int, 
     since_ms = 0 if since is None else time.time_ns() // 1_000_000 - int(seconds(since, "--since") * 1000)
     found = asyncio.run(entries(client_of(config), Names(config.kafka.prefix), scope=scope, since_ms=since_ms))[-last:]
     if as_json:
-        click.echo(orjson.dumps({"entries": [asdict(one) for one in found]}, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text({"entries": [asdict(one) for one in found]}))
     else:
         click.echo(on_screen("\n\n".join(map(page, found)) or "nothing was decided"))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.cli.json_text import json_text
 from router.contract.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def plan(*, as_json: bool, **figures: Any) -> None:
     except ValueError as error:
         name, _, why = str(error).partition(": ")
         raise ConfigError(f"--{name.replace('_', '-')}: {why}") from None
-    click.echo(json.dumps(asdict(found), indent=2) if as_json else page(found))
+    click.echo(json_text(asdict(found)) if as_json else page(found))
 
 
 def page(found: Plan) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.cli.archive import FOLDER
+from router.cli.json_text import json_text
 from router.cli.options import common
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ def report(
 
     It reads what `pointsman archive` wrote. docs/history.md says what the figures rest on, and what targets look like.
     """
-    import orjson
-
     from router.history import report_text
     from router.history.archive_folder import Folder
     from router.history.report import report as estimated
@@ -69,7 +68,7 @@ def report(
     if markdown is not None:
         markdown.write_text(text, "utf-8")
     if as_json:
-        click.echo(orjson.dumps(report_text.document(found, verdicts), option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(report_text.document(found, verdicts)))
     elif verdicts is not None:
         click.echo("\n".join(map(report_text.verdict_line, verdicts)))
     elif html is None and markdown is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 from router.cli.status_units import on_screen
 from router.contract.errors import ConfigError
@@ -108,13 +109,11 @@ def rates(config: Config, *, pool: str | None, as_json: bool) -> None:
     """Say how often answers are bad, by stratum and model, with 95 % intervals; and what the judges' words are worth."""
     import asyncio
 
-    import orjson
-
     from router.contract.topics import Names
     from router.history import reviews
 
     found = asyncio.run(reviews.rates(client_of(config), Names(config.kafka.prefix), pool))
-    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() if as_json else on_screen(page(found)))
+    click.echo(json_text(found) if as_json else on_screen(page(found)))
 
 
 async def _queue(config: Config, pool: str | None, shard: Shard | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ _HELPS = {
 @common
 def plan(config: Config, *, pool: str, requests_per_day: float | None, strata: int | None, as_json: bool) -> int:
     """Say how long each stratum will be at each stage. Exit code 1 if the rollout would take longer than its deadline."""
-    import orjson
-
     from router.contract.topics import DAY_MS
     from router.core.rollout.plan import days_of, planned
     from router.stages.rollout import plan_of
@@ -49,7 +48,7 @@ def plan(config: Config, *, pool: str, requests_per_day: float | None, strata: i
             for stratum, stages in found.items()
         ]
         document = {"pool": pool, "deadline_days": deadline, "in_time": not late, "strata": rows, "basis": basis}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(document))
     else:
         click.echo(page(found, pool, deadline, late, basis))
     return 1 if late or not found else 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import common
 from router.contract.errors import ConfigError
 
@@ -53,8 +54,6 @@ def simulate(
     """
     from pathlib import Path
 
-    import orjson
-
     from router.simulation import run
     from router.simulation import world as worlds
 
@@ -74,7 +73,7 @@ def simulate(
         length = math.ceil(found.days) * seeds if kafka else seeds
         with click.progressbar(length=length, label=f"world {found.name}", file=click.get_text_stream("stderr")) as bar:
             document = (_rehearsal() if kafka else run.runs)(found, seeds, first_seed, bar.update)
-    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() if as_json else page(document))
+    click.echo(json_text(document) if as_json else page(document))
     return 0 if all(one.get("same_as_core", True) for one in document["runs"]) else 1
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import common
 from router.contract.errors import Unavailable
 from router.web.ages import later
@@ -42,7 +43,7 @@ def status(*, config: Config, as_json: bool, watch: bool) -> None:
     old as they say.
     """
     if as_json:
-        _each_second(watch, lambda: click.echo(json.dumps(find(config))))
+        _each_second(watch, lambda: click.echo(json_text(find(config), indent=False)))
         return
     from router.cli.status_page import Page
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 from router.cli.status_units import on_screen
 
@@ -28,8 +29,6 @@ def suggest(config: Config, *, pool: str, as_json: bool) -> int:
     """Say where a stratum holds two kinds of requests: a model is as good as the baseline on one side and not on the other."""
     import asyncio
 
-    import orjson
-
     from router.contract.errors import ConfigError
     from router.contract.topics import Names
     from router.history.policy_value import log_of
@@ -41,7 +40,7 @@ def suggest(config: Config, *, pool: str, as_json: bool) -> int:
     found = suggestions(log, config.pools[pool].baseline)
     if as_json:
         document = {"pool": pool, "judgements": len(log.judged), "splits": found}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(document))
     else:
         click.echo(on_screen(page(found, pool, len(log.judged))))
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 
 if TYPE_CHECKING:
@@ -25,13 +26,11 @@ def surveys() -> None:
 @common
 def list_(config: Config, *, as_json: bool) -> None:
     """Print the surveys of the configuration."""
-    import orjson
-
     from router.cli.status_units import printable
 
     if as_json:
         found = {name: one.model_dump(mode="json") for name, one in config.surveys.items()}
-        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(found))
         return
     for name, one in config.surveys.items():
         pools = ", ".join(one.pools) or "all pools"
@@ -54,15 +53,13 @@ def rates(config: Config, *, survey: str | None, pool: str | None, as_json: bool
     import asyncio
     import time
 
-    import orjson
-
     from router.contract.topics import Names
     from router.history import surveys as history
 
     now_ms = time.time_ns() // 1_000_000
     names = Names(config.kafka.prefix)
     found = asyncio.run(history.rates(client_of(config), names, config, now_ms, survey=survey, pool=pool))
-    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() if as_json else page(found))
+    click.echo(json_text(found) if as_json else page(found))
 
 
 def page(found: list[SurveyRates]) -> str:

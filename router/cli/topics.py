@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.options import client_of, common
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def acls(config: Config, parts: tuple[str, ...], user: str | None, models: tuple
     PART is a stage, worker, web, users (services that ask) or people (who overrule the machine); without one, all of
     them. Nothing is changed: an administrator runs the lines. Brokers need an authorizer, or ACLs mean nothing.
     """
-    import json
-
     from router.access import PARTS, needed
     from router.kafka.acls import commands
 
@@ -60,7 +59,7 @@ def acls(config: Config, parts: tuple[str, ...], user: str | None, models: tuple
             for part, acls in found.items()
             for acl in acls
         ]
-        click.echo(json.dumps({"acls": rows}, indent=2))
+        click.echo(json_text({"acls": rows}))
         return
     for part, acls in found.items():
         click.echo("\n".join([f"# {part}", *commands(who[part], acls, config.kafka.broker or "HOST:PORT")]))

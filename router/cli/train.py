@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.json_text import json_text
 from router.cli.status_units import on_screen
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def evaluate(
     turned = flips(artefact, [rows[at] for at in judged], strong=strong, cheap=cheap, seed=seed) if rephrased else []
     if as_json:
         more = {"rephrased": {one.name: one.document() for one in turned}} if turned else {}
-        click.echo(json.dumps(found.document() | more, indent=2))
+        click.echo(json_text(found.document() | more))
         return
     click.echo(on_screen(page(found, model.name)))
     if turned:

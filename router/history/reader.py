@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-import orjson
-
 from router.contract.codec import decode
 from router.contract.errors import BadRecord
 from router.contract.ids import partition_of
@@ -73,8 +71,3 @@ async def _values(client: Client, topic: str) -> AsyncIterator[bytes]:
     async for record in scan(client, [topic]):
         if record.value is not None:
             yield record.value
-
-
-def as_json(account: Account) -> bytes:
-    """The records themselves."""
-    return orjson.dumps(account, option=orjson.OPT_INDENT_2)
