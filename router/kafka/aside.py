@@ -60,7 +60,13 @@ class Aside(Generic[T]):
         self._news.set()
 
     def take(self, lane: int) -> dict[bytes, T]:
-        """The lane's answers since it last took some, also to what was asked when its partition was here before."""
+        """The lane's answers since it last took some, also to what was asked when its partition was here before.
+
+        What ended the work, should anything, is raised here: the lane would wait for ever.
+        """
+        for task in self._running:
+            if task.done() and not task.cancelled():
+                task.result()
         return self._answers.pop(lane, {})
 
     @property

@@ -65,6 +65,17 @@ async def test_the_loop_goes_on_while_it_works():
         await aside.stop()
 
 
+async def test_an_error_is_raised_in_the_lane():
+    aside = Aside(bodies(), lambda record: 1 // record[2])
+    await aside.start()
+    try:
+        aside.ask(0, b"k", ("t", 0, 0))
+        with pytest.raises(ZeroDivisionError):
+            await until(lambda: aside.take(1))
+    finally:
+        await aside.stop()
+
+
 @pytest.mark.parametrize("asked", [0, 3])
 async def test_it_is_done_at_once_where_there_are_no_threads(asked):
     aside = Aside(bodies(), lambda record: record[2])
