@@ -18,6 +18,7 @@ from router.contract.faults import MAX_SHOWN
 from router.contract.records import Control, Decision, Feedback, Outcome, Request, Weights
 from router.contract.schema import schema_of
 from router.contract.topics import TOPICS, WORK
+from router.contract.wire import too_deep
 
 KINDS = sorted({topic.record for topic in (*TOPICS, WORK) if topic.record}, key=lambda kind: kind.__name__)
 LONGEST_MESSAGE = 3 * MAX_SHOWN + 200
@@ -332,3 +333,16 @@ def test_any_control_field_is_judged_without_another_exception(field, value):
         order = dumps(CONTROL | {"action": action, field: value})
         if type(attempt(Control, order)) is not Control:
             refusal(Control, order)
+
+
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+@pytest.mark.parametrize("padding", [0, 100_000])
+def test_depth_is_judged_alike_in_short_and_long_text(brackets, padding):
+    """Brackets in text are no depth; both kinds count."""
+    shut = f'"{brackets * 100}{"x" * padding}"'
+    left, right = ("[", "]") if brackets == "[]" else ('{"a":', "}")
+    for levels in (MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1):
+        value = (left * levels + shut + right * levels).encode()
+        assert too_deep(value, orjson.loads(value)) == (levels > MAX_DEPTH)
+    many = b"[" + b",".join([b"{}"] * MAX_DEPTH) + b', "' + b"x" * padding + b'"]'
+    assert not too_deep(many, orjson.loads(many))
