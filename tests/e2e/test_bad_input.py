@@ -111,6 +111,9 @@ ITEMS = [
     Item("deadline-past", line("deadline-past", router={"deadline_ms": 1}), ("deadline_exceeded",)),
     Item("unknown-model", line("unknown-model", body={"model": "nobody-knows"}), ("model_not_found",)),
     Item("no-budget", line("no-budget", router={"max_cost_nano_usd": 1}), ("budget_exceeded",)),
+    # Too near a window of 128,000 to be estimated, and too long to be counted at once; the answer may take 64, the frame takes 7.
+    Item("fits-a-window", said("fits-a-window", " word" * (128_000 - 64 - 7)), OK),
+    Item("one-token-too-many", said("one-token-too-many", " word" * (128_001 - 64 - 7)), ("context_length_exceeded",)),
     Item("many-tokens", said("many-tokens", "one two " * 110_000), ("context_length_exceeded",)),
     both("a-million-spaces", said("a-million-spaces", " " * 1_000_000)),
     Item("many-spaces", said("many-spaces", " " * 900_000), OK),
