@@ -1,6 +1,7 @@
 """One embedded broker for the whole session; each test has topic names of its own. No property depends on speed.
 
-Run by several processes (``make pytest``: two), those that start programs stay together in one of them, in their order: they need the cores.
+Run by several processes (``make pytest``: two), those that start programs stay together in one of them: they need the cores. They are the longest
+chain, so they come first, then what needs the broker; what is left at the end is small, and goes to whichever process is free.
 """
 
 from __future__ import annotations
@@ -31,13 +32,33 @@ class Scheduling(LoadScopeScheduling):
     """A file's tests stay together, and those of the folders ``_TOGETHER`` as if they were one file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        return "programs" if not _TOGETHER.isdisjoint(file.split("/")) else file
+        return "programs" if _is_program(nodeid) else _file(nodeid)
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def _is_program(nodeid: str) -> bool:
+    return not _TOGETHER.isdisjoint(_file(nodeid).split("/"))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    config.option.loadscopereorder = False  # else those with most tests come first, which are the quickest
     return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Programs first: those of their own before those that share an installation, which else would stand idle beside them."""
+    with_broker = {_file(item.nodeid) for item in items if "broker" in item.fixturenames}
+
+    def rank(item: Any) -> int:
+        if _is_program(item.nodeid):
+            return 1 if "system" in item.fixturenames else 0
+        return 2 if _file(item.nodeid) in with_broker else 3
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)

@@ -237,7 +237,7 @@ latency_sigma = 0
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system() -> Iterator[System]:
     with System(CONFIG, BEHAVIOUR) as found:
         yield found
