@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from router.kafka.client import Client
-from router.kafka.embedded import EmbeddedKafka
+from router.kafka.embedded import QUICK_JVM, EmbeddedKafka
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
@@ -26,6 +26,9 @@ _numbers = itertools.count()
 
 #: Folders whose tests start programs, and share what they start.
 _TOGETHER = frozenset({"e2e", "faults"})
+
+#: The broker of an installation lives for minutes here: what its optimising compiler takes, a third of a start, does not come back.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", " ".join(QUICK_JVM))
 
 
 class Scheduling(LoadScopeScheduling):
