@@ -42,7 +42,8 @@ class Proxy:
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()  # closes the pipes, too
+            self._process = None
 
     def delay(self, ms: int) -> None:
         self._tell(f"delay {ms}")

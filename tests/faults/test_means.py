@@ -35,10 +35,20 @@ def echo():
         "    await server.serve_forever()\n"
         "asyncio.run(main())\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    yield int(process.stdout.readline())
-    process.kill()
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        yield int(process.stdout.readline())
+        process.kill()
+
+
+@contextlib.asynccontextmanager
+async def connected(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def round_trip_s(reader, writer, data=b"x" * 100_000):
@@ -51,25 +61,25 @@ async def round_trip_s(reader, writer, data=b"x" * 100_000):
 async def test_a_network_delays_keeps_back_and_cuts_and_heals(echo):
     with Proxy() as proxy:
         proxy.start(echo)
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-        await round_trip_s(reader, writer)
-        proxy.delay(150)
-        assert await round_trip_s(reader, writer) >= 0.3  # there and back
-        proxy.mute()
-        held = asyncio.create_task(round_trip_s(reader, writer))
-        await asyncio.wait([held], timeout=0.5)
-        assert not held.done()
-        proxy.heal()
-        assert await held >= 0.5
-        proxy.cut()
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        async with connected(proxy.port) as (reader, writer):
             await round_trip_s(reader, writer)
+            proxy.delay(150)
+            assert await round_trip_s(reader, writer) >= 0.3  # there and back
+            proxy.mute()
+            held = asyncio.create_task(round_trip_s(reader, writer))
+            await asyncio.wait([held], timeout=0.5)
+            assert not held.done()
+            proxy.heal()
+            assert await held >= 0.5
+            proxy.cut()
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await round_trip_s(reader, writer)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await round_trip_s(*await asyncio.open_connection("127.0.0.1", proxy.port))
+            async with connected(proxy.port) as (reader, writer):
+                await round_trip_s(reader, writer)
         proxy.heal()
-        await round_trip_s(*await asyncio.open_connection("127.0.0.1", proxy.port))
-        with contextlib.suppress(ConnectionError):
-            writer.close()
+        async with connected(proxy.port) as (reader, writer):
+            await round_trip_s(reader, writer)
 
 
 async def test_clients_of_a_broker_behind_a_network_go_through_it(tmp_path):
@@ -89,24 +99,20 @@ async def test_clients_of_a_broker_behind_a_network_go_through_it(tmp_path):
 def test_a_clock_is_moved_from_outside_and_the_monotonic_one_is_not(tmp_path):
     code = "import time\nwhile input(): print(time.time_ns() // 10**9, int(time.time()), int(time.monotonic()), flush=True)"
     env = os.environ | {"PYTHONPATH": str(CLOCK), "POINTSMAN_CLOCKS": str(tmp_path)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
-    def beside():
-        process.stdin.write("now\n")
-        process.stdin.flush()
-        told = [int(one) for one in process.stdout.readline().split()]
-        return [
-            round(one - real, -2) for one, real in zip(told, (time.time(), time.time(), time.monotonic()), strict=True)
-        ]
+        def beside():
+            process.stdin.write("now\n")
+            process.stdin.flush()
+            told, real = [int(one) for one in process.stdout.readline().split()], time.time()
+            return [round(one - now, -2) for one, now in zip(told, (real, real, time.monotonic()), strict=True)]
 
-    assert beside() == [0, 0, 0]
-    with (tmp_path / str(process.pid)).open("r+b") as file:
-        file.write(struct.pack("<q", -3600 * 10**9))
-    assert beside() == [-3600, -3600, 0]
-    process.kill()
-    process.wait()
+        assert beside() == [0, 0, 0]
+        with (tmp_path / str(process.pid)).open("r+b") as file:
+            file.write(struct.pack("<q", -3600 * 10**9))
+        assert beside() == [-3600, -3600, 0]
+        process.kill()
 
 
 async def test_of_three_brokers_any_may_be_lost_and_come_back():
