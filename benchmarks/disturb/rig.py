@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from benchmarks.disturb.proxy import Proxy
-from benchmarks.system import System, wait_for
+from benchmarks.system import PATIENCE_S, System, wait_for
 from router import stages as rooms
 from router.kafka.embedded import EmbeddedKafka, dying_with_parent
 from router.kafka.embedded_cluster import EmbeddedCluster
@@ -82,7 +82,7 @@ latency_sigma = 0.5
 #: Calls in hand of a process that serves both models. Half of it is too few where three brokers share two cores: slots are
 #: held until outcomes are committed, the queue of ``large`` grows, and deadlines pass without any fault.
 CONCURRENCY = 64
-READY_S = 60.0
+READY_S = 180.0
 CLOCK = Path(__file__).parent / "clock"
 
 
@@ -123,7 +123,7 @@ class Rig(System):
         if apart:
             self.options.append("--apart")
 
-    def start(self, timeout_s: float = 120.0) -> Self:
+    def start(self, timeout_s: float = PATIENCE_S) -> Self:
         if self.brokers == "three" and self.cluster is None:
             self.cluster = EmbeddedCluster(data_dir=self.folder / "brokers").start()
         if self.brokers == "proxied" and self._broker is None:

@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.system import request, wait_for
+from benchmarks.system import PATIENCE_S, request, wait_for
 
 COUNT = 240
 
@@ -17,7 +17,7 @@ def asked(name, count):
 
 def test_a_cascade_escalates_is_labelled_and_calibrated(system, tmp_path):
     system.produce("requests", asked("first", COUNT))
-    assert wait_for(lambda: len(checked(system.values("results"))) >= COUNT, 60)
+    assert wait_for(lambda: len(checked(system.values("results"))) >= COUNT, PATIENCE_S)
     found = checked(system.values("results"))
     assert {one["error"] for one in found} == {None}
     attempts = [one["router"]["attempts"] for one in found]
@@ -55,7 +55,7 @@ def test_a_cascade_escalates_is_labelled_and_calibrated(system, tmp_path):
             else None
         )
 
-    assert wait_for(calibrated, 60)
+    assert wait_for(calibrated, PATIENCE_S)
     strata = calibrated()
     assert any(one["calibrated"] for one in strata.values())
     for one in strata.values():
@@ -74,7 +74,7 @@ def test_a_cascade_escalates_is_labelled_and_calibrated(system, tmp_path):
     assert (nothing.returncode, nothing.stdout) == (0, "")
 
     system.produce("requests", asked("second", 40))
-    assert wait_for(lambda: len(checked(system.values("results"))) >= COUNT + 40, 60)
+    assert wait_for(lambda: len(checked(system.values("results"))) >= COUNT + 40, PATIENCE_S)
     decisions = [one for one in checked(system.values("decisions")) if one["attempt"] == 1 and one["cascade"]]
     held = {one["stratum"]: one["cascade"]["threshold"] for one in decisions}
     assert held == {stratum: strata[stratum]["threshold"] for stratum in held}
@@ -86,7 +86,7 @@ def test_a_cascade_escalates_is_labelled_and_calibrated(system, tmp_path):
     )
     assert "attempt 2 -> large (escalate)" in explained
     assert system.run("replay").returncode == 0
-    report = system.audit(within_s=60)
+    report = system.audit()
     assert (report.problems, report.unchecked) == ((), ())
 
 
@@ -98,7 +98,7 @@ def test_a_judge_is_given_the_request_and_the_answer(system):
     def found():
         return [one for one in system.values("results") if one["custom_id"] in wanted]
 
-    assert wait_for(lambda: len(found()) >= 40, 60)
+    assert wait_for(lambda: len(found()) >= 40, PATIENCE_S)
     for one in found():
         steps = [(each["attempt"], each["model"], each["reason"]) for each in one["router"]["attempts"]]
         assert steps == [(1, "small", "routed"), (2, "arbiter", "judge"), (3, "large", "escalate")]
@@ -108,5 +108,5 @@ def test_a_judge_is_given_the_request_and_the_answer(system):
         text = work["body"]["messages"][1]["content"]
         assert "judge " in text
         assert "The simulated model answers" in text
-    report = system.audit(within_s=60)
+    report = system.audit()
     assert (report.problems, report.unchecked) == ((), ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-from benchmarks.system import request, requests, wait_for
+from benchmarks.system import PATIENCE_S, request, requests, wait_for
 
 POOL = "guarded"
 BAD = {"small": 0.7, "large": 0.05}
@@ -18,7 +18,7 @@ def results(system):
 def send(system, name, count):
     before = len(results(system))
     system.produce("requests", requests(count, name, model=POOL, tenant="acme"))
-    assert wait_for(lambda: len(results(system)) >= before + count, 60)
+    assert wait_for(lambda: len(results(system)) >= before + count, PATIENCE_S)
     return results(system)[before:]
 
 
@@ -38,12 +38,12 @@ def test_a_bad_stratum_is_given_back_and_released(system):
         system.produce("feedback", opinions)
         if wait_for(lambda: any(one["pool"] == POOL for one in system.values("alerts")), 5):
             break
-    assert wait_for(lambda: any(one["pool"] == POOL for one in system.values("alerts")), 30)
+    assert wait_for(lambda: any(one["pool"] == POOL for one in system.values("alerts")), PATIENCE_S)
     alert = next(one for one in system.values("alerts") if one["pool"] == POOL)
     assert (alert["state"], alert["severity"]) == ("open", "page")
     assert alert["effect"]["low"] > 0.1
     assert alert["reference"]["n"] > 10
-    assert wait_for(lambda: [one for one in system.values("control") if one.get("by") == "pointsman guard"], 10)
+    assert wait_for(lambda: [one for one in system.values("control") if one.get("by") == "pointsman guard"], PATIENCE_S)
     order = next(one for one in system.values("control") if one.get("by") == "pointsman guard")
     assert order["scope"].startswith(f"stratum:{POOL}/")
 
@@ -86,7 +86,7 @@ def test_a_bad_language_is_given_back_in_all_strata_and_nothing_else_is(system):
         def found():
             return {one["custom_id"]: one for one in system.values("results") if one["custom_id"] in mine}
 
-        assert wait_for(lambda: len(found()) == count, 60)
+        assert wait_for(lambda: len(found()) == count, PATIENCE_S)
         return list(found().values())
 
     def opinion(one, bad):
@@ -104,7 +104,7 @@ def test_a_bad_language_is_given_back_in_all_strata_and_nothing_else_is(system):
         system.produce("feedback", said)
         if wait_for(ordered, 5):
             break
-    assert wait_for(ordered, 30)
+    assert wait_for(ordered, PATIENCE_S)
     assert [(one["scope"], one["action"], one["by"]) for one in ordered()] == [(FENCE, "rollback", "pointsman guard")]
     assert {one["router"]["stratum"] for one in poor} == {one["router"]["stratum"] for one in fine}
 

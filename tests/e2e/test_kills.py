@@ -7,7 +7,7 @@ from collections import Counter
 import orjson
 
 from benchmarks.scenarios.kills import Submission
-from benchmarks.system import request, requests, wait_for
+from benchmarks.system import PATIENCE_S, request, requests, wait_for
 
 LINES = 600
 
@@ -23,9 +23,9 @@ def ids_of(reads, name):
 def test_all_are_answered_when_settle_is_killed_with_them_in_flight_and_nothing_comes_after(system):
     with system.reading("results") as reader:
         system.produce("requests", requests(200, "settle-killed", model="slow"))
-        assert wait_for(lambda: system.in_hand() >= 200, 60)
+        assert wait_for(lambda: system.in_hand() >= 200, PATIENCE_S)
         system.signal("settle")
-        reader.until(lambda reads: len(ids_of(reads, "settle-killed")[0]) >= 200, 60)
+        reader.until(lambda reads: len(ids_of(reads, "settle-killed")[0]) >= 200, PATIENCE_S)
         times, codes = ids_of(reader.reads, "settle-killed")
     assert codes == {"ok": 200}
     assert set(times.values()) == {1}
@@ -35,9 +35,9 @@ def test_calls_are_made_again_when_the_worker_is_killed_with_them_in_hand(system
     before = system.calls()
     with system.reading("results") as reader:
         system.produce("requests", requests(60, "worker-killed", model="slow"))
-        assert wait_for(lambda: system.in_hand() >= 60, 60)
+        assert wait_for(lambda: system.in_hand() >= 60, PATIENCE_S)
         system.signal("workers")
-        reader.until(lambda reads: len(ids_of(reads, "worker-killed")[0]) >= 60, 60)
+        reader.until(lambda reads: len(ids_of(reads, "worker-killed")[0]) >= 60, PATIENCE_S)
         times, codes = ids_of(reader.reads, "worker-killed")
     assert codes == {"ok": 60}
     assert set(times.values()) == {1}
@@ -64,7 +64,7 @@ def test_cascades_and_judges_are_answered_once_whatever_is_killed(system):
     with system.reading("results") as reader:
         for round_, name in enumerate(("settle", "route", "workers", "settle")):
             system.produce("requests", sent[round_ * 60 : (round_ + 1) * 60])
-            assert wait_for(lambda name=name: name in system.processes, 30)
+            assert wait_for(lambda name=name: name in system.processes, PATIENCE_S)
             system.signal(name)
         reader.until(lambda reads: sum(len(ids_of(reads, f"{pool}-killed")[0]) for pool in pools) >= 3 * count, 90)
         for pool in pools:
@@ -90,8 +90,8 @@ def test_cascades_and_judges_are_answered_once_whatever_is_killed(system):
         found = [one for one in system.values("decisions") if one["reason"] == "shadow"]
         return Counter(one["request_id"] for one in found if one["request_id"] in doubled)
 
-    assert wait_for(lambda: mirrored() and pairs() == mirrored(), 60)
+    assert wait_for(lambda: mirrored() and pairs() == mirrored(), PATIENCE_S)
     assert set(pairs()) <= drawn
     assert set(pairs().values()) == {1}
-    report = system.audit(within_s=60)
+    report = system.audit()
     assert (report.problems, report.unchecked) == ((), ())

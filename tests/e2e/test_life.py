@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 
-from benchmarks.system import SUPERVISOR, System, requests, summary, wait_for
+from benchmarks.system import PATIENCE_S, SUPERVISOR, System, requests, summary, wait_for
 from router.cluster import EMBEDDED_PARTITIONS
 
 
@@ -29,11 +29,11 @@ def test_a_broker_that_does_not_start_again_at_once_is_tried_again():
         os.kill(system.broker_pid, signal.SIGKILL)
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            assert wait_for(lambda: _bound(taken, port), 10)
+            assert wait_for(lambda: _bound(taken, port), PATIENCE_S)
             taken.listen()
             os.kill(supervisor, signal.SIGCONT)
-            assert wait_for(lambda: "trying again in 2 s" in told(), 30)
-        assert wait_for(lambda: "the broker runs again" in told(), 60)
+            assert wait_for(lambda: "trying again in 2 s" in told(), PATIENCE_S)
+        assert wait_for(lambda: "the broker runs again" in told(), PATIENCE_S)
         system.produce("requests", requests(20, "again"))
         assert summary(system.results(40)) == {"ok": 40}
 
@@ -51,7 +51,7 @@ def test_status_answers_while_the_broker_is_down_and_an_orderly_stop_leaves_noth
         system.produce("requests", requests(100))
         assert summary(system.results(100)) == {"ok": 100}
         assert {record.partition for record in system.records("decisions")} == set(range(EMBEDDED_PARTITIONS))
-        assert wait_for((system.data_dir / "status.json").exists, 30)
+        assert wait_for((system.data_dir / "status.json").exists, PATIENCE_S)
         os.kill(system.broker_pid, signal.SIGSTOP)
         try:
             frozen = system.run("status", "--json")

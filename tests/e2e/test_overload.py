@@ -6,7 +6,7 @@ from collections import Counter
 
 import orjson
 
-from benchmarks.system import request, wait_for
+from benchmarks.system import PATIENCE_S, request, wait_for
 
 #: Eight slots of 200 ms.
 MODEL, CAPACITY_PER_S = "narrow", 40
@@ -32,7 +32,7 @@ def test_too_much_is_refused_in_order_of_priority_and_then_nothing_is(system):
 
         # the worker is there, and watch knows what a call takes
         system.produce("requests", asked([f"calm-{n}" for n in range(60)]), rate=15)
-        assert wait_for(lambda: codes(found("calm-")) == {"ok": 60}, 60)
+        assert wait_for(lambda: codes(found("calm-")) == {"ok": 60}, PATIENCE_S)
 
         batch = [f"patient-{n}" for n in range(30)]
         system.produce("requests.batch", asked(batch))
@@ -46,18 +46,20 @@ def test_too_much_is_refused_in_order_of_priority_and_then_nothing_is(system):
         assert usual["overloaded"] / usual.total() > vital["overloaded"] / vital.total()
         refused = next(one for one in found("usual-") if one["error"] is not None)
         assert refused["error"]["message"].startswith("all models that may answer have too much to do; try again in ")
-        assert wait_for(lambda: codes(found("patient-")) == {"ok": len(batch)}, 60), "batch is late, and not refused"
+        assert wait_for(lambda: codes(found("patient-")) == {"ok": len(batch)}, PATIENCE_S), (
+            "batch is late, and not refused"
+        )
 
         rounds = iter(range(1_000))
 
         def is_normal():
             prefix = f"after-{next(rounds)}-"
             system.produce("requests", asked([f"{prefix}{n}" for n in range(20)]), rate=20)
-            assert wait_for(lambda: len(found(prefix)) == 20, 60)
+            assert wait_for(lambda: len(found(prefix)) == 20, PATIENCE_S)
             return codes(found(prefix)) == {"ok": 20} and all(
                 one["router"]["latency_ms"] < 2_000 for one in found(prefix)
             )
 
-        assert wait_for(is_normal, 60)
-    report = system.audit(within_s=60)
+        assert wait_for(is_normal, PATIENCE_S)
+    report = system.audit()
     assert (report.problems, report.unchecked) == ((), ())

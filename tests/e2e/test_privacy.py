@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from benchmarks.system import request, wait_for
+from benchmarks.system import PATIENCE_S, request, wait_for
 from router.web.registry import running
 
 PROMPT, METADATA, COMMENT, USER = (
@@ -99,9 +99,9 @@ def left_behind(system):
         {"feedback_token": one, "kind": "thumbs", "value": 1, "source": "user", "comment": COMMENT} for one in tokens
     ]
     system.produce("feedback", [*said, {**said[0], "feedback_token": "forged"}, {**said[0], "kind": COMMENT}])
-    assert wait_for(lambda: len(system.values("rewards")) >= len(tokens) // 2, 60)
-    assert wait_for(lambda: len(letters(system)) >= 3, 60)
-    assert all(wait_for(lambda topic=topic: system.records(topic), 60) for topic in SEARCHED)
+    assert wait_for(lambda: len(system.values("rewards")) >= len(tokens) // 2, PATIENCE_S)
+    assert wait_for(lambda: len(letters(system)) >= 3, PATIENCE_S)
+    assert all(wait_for(lambda topic=topic: system.records(topic), PATIENCE_S) for topic in SEARCHED)
     places = defaultdict(list)
     for record in system.records_of(every_topic(system)):
         places[named(record.topic)] += [record.key or b"", record.value or b""]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.system import requests, wait_for
+from benchmarks.system import PATIENCE_S, requests, wait_for
 
 POOL = "climbing"
 
@@ -16,7 +16,7 @@ def results(system):
 def send(system, name, count):
     before = len(results(system))
     system.produce("requests", requests(count, name, model=POOL))
-    assert wait_for(lambda: len(results(system)) >= before + count, 60)
+    assert wait_for(lambda: len(results(system)) >= before + count, PATIENCE_S)
     return results(system)[before:]
 
 
@@ -54,7 +54,7 @@ def test_a_pilot_climbs_on_what_reviews_say_until_a_person_ends_it(system):
         return {one["router"]["model"] for one in send(system, name, 20)}
 
     rounds = iter(range(100))
-    assert wait_for(lambda: after(f"climbing-after-{next(rounds)}") == {"large"}, 30)
+    assert wait_for(lambda: after(f"climbing-after-{next(rounds)}") == {"large"}, PATIENCE_S)
     entries = json.loads(system.run("journal", "--scope", f"pool:{POOL}", "--json").stdout)["entries"]
     kinds = [(one["kind"], one["scope"], one["by"], one["reason"]) for one in entries]
     assert ("order", f"pool:{POOL}", "ann", "a launch today") in kinds

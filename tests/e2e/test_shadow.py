@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from benchmarks.system import request, wait_for
+from benchmarks.system import PATIENCE_S, request, wait_for
 from router.contract.ids import request_id
 
 COUNT = 80
@@ -21,7 +21,7 @@ def asked(pool, count):
 
 def test_the_baseline_answers_in_the_shadow_and_a_judge_compares(system):
     system.produce("requests", asked("doubled", COUNT))
-    assert wait_for(lambda: len(of_pool(system.values("results"), "doubled")) >= COUNT, 60)
+    assert wait_for(lambda: len(of_pool(system.values("results"), "doubled")) >= COUNT, PATIENCE_S)
     found = of_pool(system.values("results"), "doubled")
     assert {(one["error"], one["router"]["model"]) for one in found} == {(None, "small")}
     assert {len(one["router"]["attempts"]) for one in found} == {1}
@@ -39,7 +39,7 @@ def test_the_baseline_answers_in_the_shadow_and_a_judge_compares(system):
     def compared():
         return sorted(one["request_id"] for one in of_pool(system.values("pairs"), "doubled"))
 
-    assert wait_for(lambda: mirrored() and compared() == mirrored(), 60)
+    assert wait_for(lambda: mirrored() and compared() == mirrored(), PATIENCE_S)
     sent = mirrored()
     assert len(sent) == len(set(sent))
     assert set(sent) <= drawn
@@ -69,7 +69,7 @@ def test_the_baseline_answers_in_the_shadow_and_a_judge_compares(system):
 
 def test_people_look_at_answers_in_the_terminal_and_by_files(system, tmp_path):
     system.produce("requests", asked("looked", 12))
-    assert wait_for(lambda: len(of_pool(system.values("reviews"), "looked")) >= 12, 60)
+    assert wait_for(lambda: len(of_pool(system.values("reviews"), "looked")) >= 12, PATIENCE_S)
     items = of_pool(system.values("reviews"), "looked")
     assert {one["inclusion_probability"] for one in items} == {1.0}
     assert {(one["prompt"], one["answer"]) for one in items} == {(None, None)}
@@ -83,7 +83,7 @@ def test_people_look_at_answers_in_the_terminal_and_by_files(system, tmp_path):
     def judged():
         return [one for one in of_pool(system.values("rewards"), "looked") if one["kind"] == "review"]
 
-    assert wait_for(lambda: len(judged()) == 2, 60)
+    assert wait_for(lambda: len(judged()) == 2, PATIENCE_S)
     assert sorted(one["reward"] for one in judged()) == [0.0, 1.0]
     file = tmp_path / "answers.jsonl"
     drawn = system.run("review", "export", str(file), "--pool", "looked")
@@ -96,7 +96,7 @@ def test_people_look_at_answers_in_the_terminal_and_by_files(system, tmp_path):
     file.write_text("".join(json.dumps(line | {"value": 1.0}) + "\n" for line in lines[:9]) + json.dumps(lines[9]))
     sent = system.run("review", "import", str(file))
     assert (sent.returncode, sent.stderr) == (0, "9 sent, 1 without a value passed over\n")
-    assert wait_for(lambda: len(judged()) == 11, 60)
+    assert wait_for(lambda: len(judged()) == 11, PATIENCE_S)
 
     found = json.loads(system.run("review", "rates", "--pool", "looked", "--json").stdout)
     assert sum(one["bad"]["n"] for one in found["strata"]) == 11
@@ -105,5 +105,5 @@ def test_people_look_at_answers_in_the_terminal_and_by_files(system, tmp_path):
         assert 0.0 <= one["bad"]["low"] <= one["bad"]["value"] <= one["bad"]["high"] <= 1.0
     first, second = (system.run("review", "--pool", "looked", "--shard", part, input="q\n") for part in ("1/2", "2/2"))
     assert sorted(("1 answers wait" in one.stdout) for one in (first, second)) == [False, True]
-    report = system.audit(within_s=60)
+    report = system.audit()
     assert (report.problems, report.unchecked) == ((), ())

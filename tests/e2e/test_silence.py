@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from benchmarks.system import System, request, wait_for
+from benchmarks.system import PATIENCE_S, System, request, wait_for
 
 MODEL, POOL = "leaving", "left"
 
@@ -49,7 +49,7 @@ def is_taken(system, reader, name):
     def round_():
         names = [f"{name}-{next(rounds)}-{n}" for n in range(20)]
         system.produce("requests", asked(names))
-        assert reader.until(lambda reads: set(names) <= set(answers(reads)), 60)
+        assert reader.until(lambda reads: set(names) <= set(answers(reads)), PATIENCE_S)
         return {answers(reader.reads)[each]["router"]["model"] for each in names} == {MODEL}
 
     return wait_for(round_, 120, every_s=1.0)
@@ -63,7 +63,7 @@ def test_a_model_whose_worker_dies_is_left_by_its_queue_and_taken_again_when_one
 
         queued = [f"queued-{n}" for n in range(40)]
         system.produce("requests", asked(queued, deadline_ms=60_000))
-        assert reader.until(lambda reads: set(queued) <= set(answers(reads)), 60)
+        assert reader.until(lambda reads: set(queued) <= set(answers(reads)), PATIENCE_S)
         found = [answers(reader.reads)[name] for name in queued]
         assert {one["error"] is None for one in found} == {True}, "answered by their deadline"
         routes = Counter(tuple((each["model"], each["reason"]) for each in one["router"]["attempts"]) for one in found)
@@ -77,12 +77,12 @@ def test_a_model_whose_worker_dies_is_left_by_its_queue_and_taken_again_when_one
 
         new = [f"new-{n}" for n in range(10)]
         system.produce("requests", asked(new))
-        assert reader.until(lambda reads: set(new) <= set(answers(reads)), 60)
+        assert reader.until(lambda reads: set(new) <= set(answers(reads)), PATIENCE_S)
         models = Counter(answers(reader.reads)[name]["router"]["attempts"][0]["model"] for name in new)
         assert models["large"] >= 7, "but for probes, nothing goes there any more"
 
         with worker(system):
             assert is_taken(system, reader, "back")
-            assert wait_for(lambda: health(system)[-1]["state"] == "up", 30)
-    report = system.audit(within_s=60)
+            assert wait_for(lambda: health(system)[-1]["state"] == "up", PATIENCE_S)
+    report = system.audit()
     assert (report.problems, report.unchecked) == ((), ())

@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.system import request, wait_for
+from benchmarks.system import PATIENCE_S, request, wait_for
 from router.contract.ids import request_id
 
 USERS = 12
@@ -17,7 +17,7 @@ def ask(system, name):
     """One request of each user; their keys are their own, so they lie anywhere."""
     asked = [request(f"{name}-{n}", model="surveyed", session=f"user-{n}") for n in range(USERS)]
     system.produce("requests", asked)
-    assert wait_for(lambda: len(ours(system, "results", name)) == USERS, 60)
+    assert wait_for(lambda: len(ours(system, "results", name)) == USERS, PATIENCE_S)
     return ours(system, "results", name)
 
 
@@ -33,8 +33,8 @@ def test_users_are_asked_once_and_what_they_say_is_counted(system):
     def answered():
         return [one for one in ours(system, "surveys", "surveyed-first") if one["event"] == "answered"]
 
-    assert wait_for(lambda: len(answered()) == 3, 60)
-    assert wait_for(lambda: len(ours(system, "rewards", "surveyed-first")) == 3, 60)
+    assert wait_for(lambda: len(answered()) == 3, PATIENCE_S)
+    assert wait_for(lambda: len(ours(system, "rewards", "surveyed-first")) == 3, PATIENCE_S)
     assert {(one["kind"], one["reward"]) for one in ours(system, "rewards", "surveyed-first")} == {("survey", 0.75)}
     told = system.run("surveys", "rates", "--survey", "helpful", "--json")
     assert told.returncode == 0, told.stderr
