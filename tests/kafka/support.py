@@ -30,16 +30,7 @@ def keystore_of(authority: trustme.CA) -> str:
 
 async def read_committed(client: Client, topic: str) -> list[ConsumerRecord]:
     """Everything committed in a topic now."""
-    async with AIOKafkaConsumer(
-        topic, auto_offset_reset="earliest", isolation_level="read_committed", **client.aiokafka()
-    ) as consumer:
-        assigned = consumer.assignment()
-        ends = await consumer.end_offsets(assigned)
-        found: list[ConsumerRecord] = []
-        while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                found += records
-        return found
+    return await until_committed(client, topic, 0)
 
 
 async def until(holds: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
@@ -53,11 +44,23 @@ async def until(holds: Callable[[], object], patience_s: float = PATIENCE_S) -> 
 
 
 async def until_committed(client: Client, topic: str, count: int) -> list[ConsumerRecord]:
-    """The committed records of a topic, once they are at least ``count``."""
-    async with asyncio.timeout(PATIENCE_S):
-        while len(found := await read_committed(client, topic)) < count:  # noqa: ASYNC110 - there is no event
+    """The committed records of a topic, all there are once they are at least ``count``. Each is read once, however long that takes."""
+    found: list[ConsumerRecord] = []
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        AIOKafkaConsumer(
+            topic, auto_offset_reset="earliest", isolation_level="read_committed", **client.aiokafka()
+        ) as consumer,
+    ):
+        assigned = consumer.assignment()
+        while True:
+            ends = await consumer.end_offsets(assigned)
+            while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += records
+            if len(found) >= count:
+                return found
             await asyncio.sleep(0.1)
-    return found
 
 
 async def fill(client: Client, topic: str, count: int, partitions: int = 4) -> None:

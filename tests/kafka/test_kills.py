@@ -87,11 +87,11 @@ async def crew_of(client, prefix, tmp_path):
 
 
 async def test_two_stages_one_acting_by_time_stay_exact(client, prefix, crew_of):
-    dice, count = random.Random(1), 20_000
+    dice, count = random.Random(1), 12_000
     requests, results, receipts = (f"{prefix}.{name}" for name in ("requests", "results", "receipts"))
     await create_topics(client, dict.fromkeys((requests, results, receipts), TopicSpec()))
     crew = crew_of("stages")
-    feeding = asyncio.create_task(feed(client, [requests], count, rate=1500))
+    feeding = asyncio.create_task(feed(client, [requests], count, rate=900))  # for as long as they are disturbed
     await asyncio.sleep(3)
     for kind in ("kill", "kill", "pause", "kill", "leave", "kill"):
         await crew.disturb(kind, dice.randrange(2))
