@@ -1,5 +1,7 @@
 """The estimates cover the truth of a world in which it is known."""
 
+from bisect import bisect
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def log_of(seed, sessions=1500, *, judged=0.15, uneven=1.0, sticky=True):
         model = None
         for _ in range(1 + draw.poisson(1.5)):
             if model is None or not sticky:
-                model = int(draw.choice(3, p=list(logged.values())))
+                model = bisect((small, small + 0.2), draw.random())  # numpy's own choice takes fifty times as long
             chance = min(max(GOOD[stratum][model] + taste, 0.0), 1.0)
             reward = float(draw.random() < chance)
             if draw.random() < judged * (uneven if reward else 1.0):
