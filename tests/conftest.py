@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ from router.kafka.embedded import QUICK_JVM, EmbeddedKafka
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+#: Optional to jsonschema, which makes 38 parsers of it when it is imported, in each process of pytest: 2.5 s for formats that no schema here has.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 _numbers = itertools.count()
 
