@@ -4,7 +4,7 @@
 
 Each row is a program that is there without this one: a benchmark with goals, ``faults.py``, tests, fuzzing. It gets its own limit of time or what is left of the
 budget, whichever is less, and is killed then; a row that did not end, or for which nothing was left, has failed: what was not tried was not shown.
-``--keep`` writes each row's document to ``results/NAME.json``, from which ``operations_page.py`` makes the table of ``docs/operations.md``.
+``--keep`` writes each row's document to ``results/NAME.json``, and with these the table of ``docs/operations.md`` anew (``operations_page.py``).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # called as a file, as well as imported
 
+from benchmarks.operations_page import write as write_page
 from benchmarks.report import LOAD, Report, document, number
 from router.kafka.embedded import dying_with_parent
 
@@ -93,7 +94,7 @@ def faults(name: str, *arguments: str) -> Callable[[Call], Json]:
     return make
 
 
-def tests(name: str, **parts: str) -> Callable[[Call], Json]:
+def suite(name: str, **parts: str) -> Callable[[Call], Json]:
     """Tests by part: how many of them have passed. ``parts``: what they show -> paths, with spaces between."""
 
     def make(call: Call) -> Json:
@@ -144,7 +145,7 @@ ROWS: Final = (
         "stress_tests",
         300,
         "fallback, control, dead letters, secrets and access, privacy, a silent model",
-        tests(
+        suite(
             "stress_tests",
             a_silent_model="tests/e2e/test_silence.py",
             every_kind_of_failure="tests/e2e/test_failover.py",
@@ -168,7 +169,7 @@ ROWS: Final = (
     Row("mix", 360, "eight faults in one installation", faults("mix", "--mix", "--seed=6")),
     Row("overload", 360, "ten times the capacity", bench("overload")),
     Row("tenants", 420, "a tenant with a hundred times the traffic", bench("tenants", "--seconds=60")),
-    Row("soak", 420, "nothing grows", bench("soak", "--minutes=5")),
+    Row("short_soak", 420, "nothing grows", bench("soak", "--minutes=5")),
 )
 
 
@@ -279,7 +280,7 @@ def main() -> int:
     names = [row.name for row in ROWS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {' '.join(names)}; all without any")
     parser.add_argument("--minutes", type=float, default=BUDGET_MINUTES, help=f"budget of all [{BUDGET_MINUTES:.0f}]")
-    parser.add_argument("--keep", action="store_true", help="write each document to results/NAME.json")
+    parser.add_argument("--keep", action="store_true", help="write results/NAME.json and docs/operations.md")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document: name -> ok, seconds, why, document"
     )
@@ -291,6 +292,7 @@ def main() -> int:
     outcomes = run(rows, budget, lambda line: print(line, file=sys.stderr, flush=True))
     if asked.keep:
         keep(outcomes)
+        write_page()
     if asked.json:
         whole = {
             one.row.name: {"ok": one.ok, "seconds": one.seconds, "why": one.why, "document": one.found}
