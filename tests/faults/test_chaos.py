@@ -11,6 +11,8 @@ import pytest
 from benchmarks import chaos
 from benchmarks.chaos import FOLDER, ROWS, Budget, Row, RowError, bench, called, faults, run, suite, table
 
+FIGURE = {"name": "what grows", "value": 1.5, "unit": "MiB/h", "goal": "0", "reference": None, "ratio": None}
+
 
 def document(met):
     return {"benchmark": "b", "figures": [FIGURE | {"met": met}], "details": {}}

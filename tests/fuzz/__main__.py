@@ -1,4 +1,5 @@
-"""A long run of one target, by hand: ``python -m tests.fuzz TARGET --seconds N``; without a target it says which there are.
+"""A long run of one target, by hand: ``python -m tests.fuzz TARGET --seconds N``; without a target it says which there are, and with ``all``
+it tries each for so long, without atheris.
 
 With atheris (``pip install atheris``; Python 3.11 to 3.13, Linux) inputs are led by the coverage of ``router``; without it they are the damaged
 ones of the tests, only more. The input that an exception came from is printed and kept in ``--folder``. Exit code 1 for a finding.
@@ -33,13 +34,15 @@ def main() -> int:
     else:
         with atheris.instrument_imports(include=["router"]):
             from tests.fuzz.targets import TARGETS
+    if given.target == "all" and atheris is None:
+        return sum(begin(name, TARGETS[name], given) for name in TARGETS)
     if given.target not in TARGETS:
         print("targets:", ", ".join(TARGETS))
         return 2
-    target, folder = TARGETS[given.target], given.folder / given.target.replace(" ", "-")
-    folder.mkdir(parents=True, exist_ok=True)
+    target = TARGETS[given.target]
     if atheris is None:
-        return plain(target, folder, given.seconds, given.seed)
+        return begin(given.target, target, given)
+    folder = folder_of(given.target, given)
     for number, seed in enumerate(target.seeds):
         (folder / f"seed-{number}").write_bytes(seed)
     options = [
@@ -52,6 +55,17 @@ def main() -> int:
     atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={folder}/finding-", str(folder)], target)
     atheris.Fuzz()  # ends the process
     return 0
+
+
+def folder_of(name, given):
+    folder = given.folder / name.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def begin(name, target, given):
+    print(f"{name}: ", end="", flush=True)
+    return plain(target, folder_of(name, given), given.seconds, given.seed)
 
 
 def plain(target, folder, seconds, seed):
