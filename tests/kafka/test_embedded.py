@@ -94,7 +94,7 @@ PRODUCERS = 16
 
 async def test_a_transaction_that_a_crash_cut_short_is_whole_or_gone(tmp_path):
     """Outputs and offsets of commits whose markers the broker had not written yet when it was killed."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(300):
         for _ in range(2):
             with EmbeddedKafka(data_dir=tmp_path) as kafka:
                 writers, reached = await writers_of(Client(kafka.bootstrap))
