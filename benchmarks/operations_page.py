@@ -76,7 +76,7 @@ class Part:
 PARTS: Final = (
     Part("Load balancing", [("balance", named("one takes 4", "one fails half"))]),
     Part("Health, and a model that is silent", [("stress_tests", named("a silent model"))]),
-    Part("Fallback", [("stress_tests", named("fallback"))]),
+    Part("Fallback", [("stress_tests", named("every kind of failure"))]),
     Part("Overload", [("overload", goals)]),
     Part("Tenants", [("tenants", goals)]),
     Part("Human control", [("stress_tests", named("human control"))]),
