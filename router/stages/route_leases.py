@@ -34,8 +34,8 @@ from router.stages.tenants import Limits, Tenants
 LEASES: Final = b"l"
 OUT: Final = b"h"
 WAITS: Final = b"w"
-#: A request waits no longer for a lease: by then its owner has answered, or is away.
-WAIT_MS: Final = 1_000
+#: A request waits no longer for a lease: by then its owner has answered, however busy the machine, or is away.
+WAIT_MS: Final = 5_000
 #: Requests of a lane that wait at once; a further one is refused.
 MAX_WAITING: Final = 5_000
 #: Between two looks at what is to be asked, given back and told; and between two words on what was used.
@@ -244,7 +244,7 @@ class Gate:
             waiting = Waiting(limits.name, need, since_ms, order.request_id.encode(), again, passed_on(headers))
             if leases.wait(place, waiting, unit):
                 return None
-        return _refusal(limits, short, need[short.kind])
+        return _refusal(limits, short, need[short.kind]) if short.final else _unanswered(limits, short)
 
     def _most_nano_usd(self, facts: RequestFacts, model: str) -> int:
         """What a call can cost, as far as tokens can be counted here; 0 where nobody knows the price."""
@@ -277,6 +277,13 @@ def _refusal(limits: Limits, short: Short, need: int) -> Refusal:
         return Refusal(code, f"this call alone may use {alone}, more than {what}")
     retry_s = -(-short.retry_ms // 1000)
     return Refusal(code, f"{what} is reached; try again in {retry_s} s", retry_s * 1000)
+
+
+def _unanswered(limits: Limits, short: Short) -> Refusal:
+    """Nobody has said that the limit is reached: its owner did not answer, or too many wait for him."""
+    code = Code.BUDGET_EXCEEDED if short.kind in MONEY else Code.RATE_LIMITED
+    limit = f"the limit of {_shown(limits.kinds[short.kind], short.kind in MONEY)} {_LIMITS[short.kind]} (tenants.{limits.name})"
+    return Refusal(code, f"{limit} could not be asked in time; try again in {WAIT_MS // 1000} s", WAIT_MS)
 
 
 def _shown(amount: int, money: bool) -> str:

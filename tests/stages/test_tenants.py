@@ -300,15 +300,18 @@ def test_a_soft_limit_alone_refuses_nothing():
     assert (state.limit, state.soft, state.used) == (None, 3 * COST, 20 * COST)
 
 
-def test_without_an_owner_a_request_is_refused_within_a_second_and_nobody_else_waits():
+def test_without_an_owner_a_request_is_refused_within_seconds_says_why_and_nobody_else_waits():
     world = Limited("[tenants.acme]\nrequests_per_minute = 100", owner=False)
     world.ask(at=0)
     world.ask(tenant="free", at=0)
     world.log.run()
     assert world.codes() == {"ok": 1}
-    world.go(2)
+    world.go(6)
     assert world.codes() == {"ok": 1, "rate_limited": 1}
-    assert world.results()["r-1"].router.latency_ms <= 1_200
+    refused = world.results()["r-1"]
+    assert refused.router.latency_ms <= 5_200
+    said = "the limit of 100 requests a minute (tenants.acme) could not be asked in time; try again in 5 s"
+    assert (refused.error.message, refused.error.retry_after_ms) == (said, 5_000)
 
 
 def test_who_waits_is_read_again_after_a_restart_and_headers_go_on():
