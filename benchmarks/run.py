@@ -42,6 +42,8 @@ RESULTS, README = FOLDER / "results", FOLDER / "README.md"
 #: What follows this line in the README is written by ``--keep``.
 MARK = "<!-- written by `python benchmarks/run.py --keep` -->"
 #: In this order, the quick ones first.
+#: Kept, too, but run by hand: half an hour.
+LONG = ("rollout",)
 NAMES = (
     "tokens",
     "route",
@@ -98,7 +100,7 @@ def keep(name: str, found: Json) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
     lines = [README.read_text().partition(MARK)[0] + MARK, ""]
-    for one in NAMES:
+    for one in (*NAMES, *LONG):
         if (RESULTS / f"{one}.json").exists():
             shown = text(json.loads((RESULTS / f"{one}.json").read_text()))
             lines += [f"### {one}", "", "```", shown, "```", ""]
