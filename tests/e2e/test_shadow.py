@@ -29,7 +29,10 @@ def test_the_baseline_answers_in_the_shadow_and_a_judge_compares(system):
     drawn = {one["request_id"] for one in first if one["sample"] is not None}
     names = {one["custom_id"] for one in asked("doubled", COUNT)}
     mine = {one["id"] for one in found if one["custom_id"] in names}  # others ask this pool, too
-    assert 0.25 * COUNT < len(drawn & mine) < 0.75 * COUNT
+    chances = {
+        one["sample"]["shadow"] for one in first if one["sample"] is not None
+    }  # half of them, or what the guard wants to see more of
+    assert (min(chances) - 0.25) * COUNT < len(drawn & mine) < (max(chances) + 0.25) * COUNT
 
     def mirrored():
         """Those that were sent: on a busy machine settle may have fallen behind for a moment."""
@@ -45,12 +48,8 @@ def test_the_baseline_answers_in_the_shadow_and_a_judge_compares(system):
     assert set(sent) <= drawn
     pairs = of_pool(system.values("pairs"), "doubled")
     for pair in pairs:
-        assert (pair["model"], pair["reference_model"], pair["judge"], pair["inclusion"]) == (
-            "small",
-            "large",
-            "umpire",
-            0.5,
-        )
+        assert (pair["model"], pair["reference_model"], pair["judge"]) == ("small", "large", "umpire")
+        assert pair["inclusion"] in chances
         assert pair["verdict"] == (1.0 if pair["swapped"] else -1.0)  # the umpire likes what it sees first
     assert {one["verdict"] for one in pairs} == {1.0, -1.0}
 
