@@ -95,16 +95,17 @@ class FurtherAttempts:
                 yield id16, row, policy
 
     def _retries(self, book: Book, pool: str | None, model: str) -> Further:
-        found = book.further.get((pool, model))
-        if found is None:
-            percent = self._retry_percent.get(pool or "", DIRECT_RETRY_PERCENT)
-            found = book.further[pool, model] = Further(percent / 100, RETRIES_PER_S * self._least)
-        return found
+        percent = self._retry_percent.get(pool or "", DIRECT_RETRY_PERCENT)
+        return self._budget(book, (pool, model), percent, RETRIES_PER_S)
 
     def _hedges(self, book: Book, pool: str) -> Further:
-        found = book.further.get((pool, None))
+        return self._budget(book, (pool, None), self._hedge_percent[pool], HEDGES_PER_S)
+
+    def _budget(self, book: Book, key: tuple[str | None, str | None], percent: float, per_s: float) -> Further:
+        """The lane's, made when it is first asked for."""
+        found = book.further.get(key)
         if found is None:
-            found = book.further[pool, None] = Further(self._hedge_percent[pool] / 100, HEDGES_PER_S * self._least)
+            found = book.further[key] = Further(percent / 100, per_s * self._least)
         return found
 
 

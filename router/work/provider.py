@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from router.contract.records import OutcomeError, Status, Usage, Work
+from router.core.failure import ENDPOINT_RATE_LIMITED
 
 #: Longest ``error.message`` that leaves this room.
 MAX_MESSAGE_CHARS = 200
@@ -27,7 +28,7 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "rate_limited"
     CONNECTION_ERROR = "connection_error"
     #: One endpoint has had enough, another of the model is free.
-    ENDPOINT_RATE_LIMITED = "endpoint_rate_limited"
+    ENDPOINT_RATE_LIMITED = ENDPOINT_RATE_LIMITED
     MALFORMED_ANSWER = "malformed_answer"
     ANSWER_TOO_LARGE = "answer_too_large"
     TRUNCATED = "truncated"
